@@ -1,0 +1,12 @@
+"""The front door: `python src/pipeline_runner.py --pipeline pipeline.json --run-id X`."""
+
+import sys
+
+if sys.version_info < (3, 7):  # pragma: no cover - seen only by older interpreters
+    sys.exit('stagerunner needs Python 3.7 or newer, this is Python %d.%d; '
+             'call it with a newer one' % sys.version_info[:2])
+
+from stagerunner.cli import main  # noqa: E402 - an old interpreter must get the message above
+
+if __name__ == '__main__':
+    raise SystemExit(main())

@@ -1,0 +1,133 @@
+"""The command line: parse, load the command, print errors as one line, return the exit code.
+
+The only module that looks at `sys.argv` and the runner's own environment, and
+the last to see an exception: nothing leaves it as a traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import List
+from typing import Mapping
+from typing import NamedTuple
+from typing import NoReturn
+from typing import Optional
+
+from stagerunner import __version__
+from stagerunner import errors
+from stagerunner.commands import run
+from stagerunner.report.console import Stream
+from stagerunner.state.names import StateNames
+
+_EPILOG = '''\
+example:
+  python src/pipeline_runner.py --pipeline pipeline.json --run-id demo1
+
+exit codes:
+  0 done   1 a stage failed   2 refused: usage or definition   3 a bug in the runner
+  4 another run is busy   5 state cannot be read or written   128+n ended by signal n
+
+The folder of the pipeline file is the workspace: records go to its state/ folder,
+docs/ of this project tells what is in them.
+'''
+
+
+class System(NamedTuple):
+    """What a command may know of the process that it runs in."""
+
+    out: Stream
+    err: Stream
+    environment: Mapping[str, str]
+    pid: int
+    host: str
+
+    def spread(self) -> float:
+        """Return a random number from -1 to 1, for the jitter of delays."""
+        import random
+
+        return random.uniform(-1, 1)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a mistake as one line that says where help is."""
+
+    def error(self, message: str) -> NoReturn:
+        raise errors.UsageError(f'{message}; see --help')
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run the command line `argv` (default: the process's own) and return its exit code."""
+    system = System(Stream(sys.stdout), Stream(sys.stderr), dict(os.environ), os.getpid(),
+                    os.uname().nodename if hasattr(os, 'uname')
+                    else os.environ.get('COMPUTERNAME', ''))
+    code = _run_command(sys.argv[1:] if argv is None else argv, system)
+    _leave_quietly()
+    return code
+
+
+def _run_command(argv: List[str], system: System) -> int:
+    workspace = os.getcwd()
+    try:
+        arguments = _parser().parse_args(argv)
+        workspace = os.path.dirname(os.path.abspath(arguments.pipeline))
+        return run.main(arguments, system)
+    except errors.RunnerError as error:
+        for line in str(error).split('\n'):
+            system.err.line(line)
+        return error.exit_code
+    except SystemExit as asked:
+        return int(asked.code or 0)
+    except KeyboardInterrupt:
+        return 130
+    except BaseException as error:  # the last line: a bug of ours
+        system.err.line(_report_bug(error, workspace))
+        return errors.BUG
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog='pipeline_runner.py', formatter_class=argparse.RawDescriptionHelpFormatter,
+        description='Run the stages of a pipeline offline; skip what is done, resume what '
+                    'was stopped.', epilog=_EPILOG, allow_abbrev=False)
+    parser.add_argument('--pipeline', metavar='FILE', default='pipeline.json',
+                        help='the definition (default: %(default)s)')
+    parser.add_argument('--json', action='store_true',
+                        help='print one JSON object per event on stdout, and nothing else')
+    parser.add_argument('--version', action='version', version=f'stagerunner {__version__}')
+    run.add_arguments(parser)
+    return parser
+
+
+def _report_bug(error: BaseException, workspace: str) -> str:
+    """Keep the traceback in a file and return the one line that is printed."""
+    import tempfile
+    import traceback
+
+    text = ''.join(traceback.format_exception(type(error), error, error.__traceback__))
+    text = f'stagerunner {__version__}, Python {sys.version}, {sys.platform}\n{text}'
+    what = f'bug in the runner: {type(error).__name__}: {error}'.partition('\n')[0]
+    for path in (StateNames(workspace).bug_log(),
+                 os.path.join(tempfile.gettempdir(), f'stagerunner-bug-{os.getpid()}.log')):
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, 'w', encoding='utf-8') as log:
+                log.write(text)
+        except OSError:
+            continue
+        return f'{what}; please report it with {path}'
+    return what
+
+
+def _leave_quietly() -> None:
+    """Keep Python from failing with code 120 at exit because a reader of ours went away."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            try:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            except (OSError, ValueError):
+                continue

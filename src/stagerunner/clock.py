@@ -1,0 +1,79 @@
+"""Wall time, monotonic time, and the request to stop that ends every wait.
+
+The only module that looks at the time.  Nobody sleeps: all waiting is done in
+one place, `Launcher.wait`.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+def stamp(seconds: float) -> str:
+    """Return unix seconds as UTC text with microseconds, as all state files have it.
+
+    >>> stamp(0.25)
+    '1970-01-01T00:00:00.250000+00:00'
+    """
+    micros = int(round(seconds * 1_000_000))
+    whole, rest = divmod(micros, 1_000_000)
+    return time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole)) + f'.{rest:06d}+00:00'
+
+
+class Stop:
+    """A request to end, made by a signal handler and seen by every loop that waits.
+
+    `request` only sets fields and writes one byte to a pipe, so it is safe at
+    any instruction.  The pipe stays readable from then on: a wait that
+    includes `fileno` returns at once, now and later.
+    """
+
+    def __init__(self) -> None:
+        self.signum = 0
+        #: How often somebody asked; a second request means "at once".
+        self.count = 0
+        self._read, self._write = os.pipe()
+        if os.name == 'posix':
+            os.set_blocking(self._write, False)
+
+    @property
+    def is_requested(self) -> bool:
+        """True once somebody asked to end."""
+        return self.count > 0
+
+    def request(self, signum: int) -> None:
+        """Ask to end, naming the signal that the exit code will report."""
+        self.count += 1
+        self.signum = self.signum or signum
+        try:
+            os.write(self._write, b'!')
+        except OSError:
+            # The pipe is full: it is readable, which is all that matters.
+            pass
+
+    def fileno(self) -> int:
+        """Return the descriptor that becomes readable with the first request."""
+        return self._read
+
+    def drain(self) -> None:
+        """Make the descriptor wait for the next request instead of the ones already seen."""
+        if os.name == 'posix' and select.select([self._read], [], [], 0)[0]:
+            os.read(self._read, 4096)
+
+    def close(self) -> None:
+        """Give the pipe back."""
+        os.close(self._read)
+        os.close(self._write)
+
+
+class Clock:
+    """The real clock; tests hand in one that they turn by hand."""
+
+    def now(self) -> float:
+        """Return unix seconds, which a person may set back or forth at any time."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Return seconds that only grow; good for durations, meaningless otherwise."""
+        return time.monotonic()

@@ -1,0 +1,94 @@
+"""Run a pipeline: the command that needs no name."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+from typing import List
+
+from stagerunner.clock import Clock
+from stagerunner.clock import Stop
+from stagerunner.definition import name_complaint
+from stagerunner.errors import UsageError
+from stagerunner.events import Sink
+from stagerunner.launch.system import interpreter_version
+from stagerunner.launch.system import make_launcher
+from stagerunner.locks import TIMEOUT_S
+from stagerunner.report.console import Console
+from stagerunner.report.console import JsonLines
+from stagerunner.report.metrics import Metrics
+from stagerunner.run import Parts
+from stagerunner.run import Request
+from stagerunner.run import execute
+from stagerunner.run import new_run_id
+from stagerunner.state.checkpoint import PipelineCheckpoint
+from stagerunner.state.names import StateNames
+from stagerunner.state.stage import StageRecords
+from stagerunner.workspace import load
+
+#: Signals that end a run in good order.
+_ENDING = ('SIGINT', 'SIGTERM', 'SIGHUP')
+
+
+def add_arguments(parser: Any) -> None:
+    """Add the flags of a run."""
+    parser.add_argument('--run-id', metavar='ID', help='name of this run in state/ '
+                        '(default: time and process id, so that ids sort by time)')
+    parser.add_argument('--lock-timeout', metavar='SEC', type=float, default=TIMEOUT_S,
+                        help='how long to wait for a stage that another run works on '
+                        '(default: %(default)g)')
+    parser.add_argument('--quiet', action='store_true',
+                        help='print failures, retries and the result only')
+
+
+def main(arguments: Any, system: Any) -> int:
+    """Wire the real parts together and run."""
+    clock = Clock()
+    run_id = arguments.run_id or new_run_id(clock, system.pid)
+    complaint = name_complaint(run_id)
+    if complaint:
+        raise UsageError(f'--run-id: {complaint}')
+    if not 0 <= arguments.lock_timeout < 1e9:
+        raise UsageError(f'--lock-timeout: expected seconds of at least 0, '
+                         f'got {arguments.lock_timeout:g}')
+    workspace = load(arguments.pipeline)
+    python, version = interpreter_version(workspace.pipeline.python, workspace.root,
+                                          os.path.basename(arguments.pipeline))
+    names = StateNames(workspace.root)
+    stop = Stop()
+    try:
+        handlers = _listen(stop)
+        try:
+            return execute(
+                Request(workspace, run_id, arguments.lock_timeout, python, version),
+                Parts(clock=clock, stop=stop, launcher=make_launcher(clock, stop),
+                      sinks=_sinks(arguments, system, names, run_id, clock),
+                      environment=system.environment, spread=system.spread,
+                      pid=system.pid, host=system.host))
+        finally:
+            for signum, handler in handlers:
+                signal.signal(signum, handler)
+    finally:
+        stop.close()
+
+
+def _sinks(arguments: Any, system: Any, names: StateNames, run_id: str,
+           clock: Clock) -> List[Sink]:
+    """Return who listens; what is printed comes after what is written."""
+    console: Sink = JsonLines(system.out) if arguments.json else Console(
+        system.out, system.err, is_quiet=arguments.quiet)
+    return [StageRecords(names, run_id), PipelineCheckpoint(names, clock),
+            Metrics(names.metrics(run_id)), console]
+
+
+def _listen(stop: Stop) -> list:  # type: ignore[type-arg]
+    """Turn signals into requests to stop; the third one of a kind ends the runner as usual."""
+    def request(signum: int, frame: object) -> None:
+        stop.request(signum)
+        if stop.count > 1:
+            signal.signal(signum, signal.SIG_DFL)
+
+    return [(signum, signal.signal(signum, request))
+            for signum in (getattr(signal, name, None) for name in _ENDING)
+            if signum is not None and signal.getsignal(signum) != signal.SIG_IGN]

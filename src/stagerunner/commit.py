@@ -1,0 +1,109 @@
+"""The one place where the work of a finished task becomes durable.
+
+Order: outputs and marker are flushed in the private folder, the outputs are
+renamed into `outputDir`, what the former success left behind is removed, the
+marker is renamed last, and the folders are flushed.  Only then may anybody
+say that the task is done.  A crash at any point leaves every file whole; a
+marker that survives beside other outputs than its own is found out by their
+digests (`facts`), so no order of lost renames can lead to a wrong skip.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import List
+from typing import NamedTuple
+from typing import Optional
+from typing import Sequence
+from typing import Set
+
+from stagerunner.errors import StateError
+from stagerunner.errors import os_fault
+from stagerunner.files import make_folder
+from stagerunner.files import remove_tree
+from stagerunner.files import replace
+from stagerunner.files import sync_file
+from stagerunner.files import sync_folder
+from stagerunner.files import write_json
+from stagerunner.publish import stale_files
+from stagerunner.state.marker import Marker
+from stagerunner.state.marker import marker_name
+from stagerunner.state.marker import to_json
+
+
+class Finished(NamedTuple):
+    """A task whose processor succeeded and whose outputs were checked."""
+
+    task: str
+    private: str
+    published: str
+    marker: Marker
+    former: Optional[Marker]
+
+
+def commit(batch: Sequence[Finished]) -> None:
+    """Make finished tasks durable; each is done when this returns.
+
+    Raises `StateError`; what was not renamed then stays private, and the task
+    runs again.
+    """
+    for finished in batch:
+        try:
+            _commit(finished)
+        except OSError as error:
+            raise StateError(error.filename or finished.published, os_fault(error)) from error
+
+
+def _commit(finished: Finished) -> None:
+    name = marker_name(finished.task)
+    private_marker = os.path.join(finished.private, name)
+    write_json(private_marker, to_json(finished.marker), durable=False)
+    sync_file(private_marker)
+    touched = {finished.published}
+    if finished.marker.is_staged:
+        _flush(finished)
+        touched |= _move_in(finished)
+        _remove_stale(finished)
+    replace(private_marker, os.path.join(finished.published, name))
+    for folder in sorted(touched):
+        sync_folder(folder)
+    remove_tree(finished.private)
+
+
+def _flush(finished: Finished) -> None:
+    for output in finished.marker.outputs:
+        if output.link is None:
+            sync_file(os.path.join(finished.private, output.path))
+
+
+def _move_in(finished: Finished) -> Set[str]:
+    """Rename every output to its place; return the folders that changed."""
+    touched = set()
+    for output in finished.marker.outputs:
+        target = os.path.join(finished.published, output.path)
+        make_folder(os.path.dirname(target))
+        replace(os.path.join(finished.private, output.path), target)
+        touched.add(os.path.dirname(target))
+    return touched
+
+
+def _remove_stale(finished: Finished) -> None:
+    """Remove unchanged outputs of the former success that this one does not have."""
+    if finished.former is None or not finished.former.is_staged:
+        return
+    folders: List[str] = []
+    for path in stale_files(finished.published, finished.former, finished.marker.outputs):
+        os.unlink(os.path.join(finished.published, path))
+        folders.append(os.path.dirname(path))
+    for folder in sorted(set(folders), reverse=True):
+        _remove_empty(finished.published, folder)
+
+
+def _remove_empty(published: str, folder: str) -> None:
+    """Remove a folder below `outputDir`, and those above it, as long as they are empty."""
+    while folder:
+        try:
+            os.rmdir(os.path.join(published, folder))
+        except OSError:
+            return
+        folder = os.path.dirname(folder)

@@ -1,0 +1,83 @@
+"""What a processor finds in its environment."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Dict
+from typing import Mapping
+from typing import NamedTuple
+from typing import Optional
+
+from stagerunner.definition import RESERVED_PREFIX
+from stagerunner.definition import Stage
+from stagerunner.state.names import StateNames
+
+#: The folder that holds the package: appended to PYTHONPATH of Python processors,
+#: so that `from stagerunner.processor import …` works in them.
+SOURCE_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+class Given(NamedTuple):
+    """What one attempt is told: all of it ends up in `PIPELINE_*` variables."""
+
+    run_id: str
+    task: str
+    stage: Stage
+    attempt: int
+    line_offset: int
+    key: str
+    root: str
+    output_dir: str
+    published_dir: str
+    retry_path: str
+
+
+def variables(given: Given, inherited: Mapping[str, str]) -> Dict[str, str]:
+    """Return the whole environment of an attempt.
+
+    Inherited `PIPELINE_*` variables are those of somebody else's run and are
+    dropped; the stage's own `env` wins over what is inherited.
+    """
+    env = {name: value for name, value in inherited.items()
+           if not name.upper().startswith(RESERVED_PREFIX)}
+    env.update(given.stage.env)
+    if given.stage.is_python:
+        env['PYTHONPATH'] = python_path(env.get('PYTHONPATH'))
+    env.update(_pipeline_variables(given))
+    return env
+
+
+def python_path(given: Optional[str]) -> str:
+    """Return a search path with the runner's own folder at its end."""
+    return os.pathsep.join([given, SOURCE_FOLDER] if given else [SOURCE_FOLDER])
+
+
+def _pipeline_variables(given: Given) -> Dict[str, str]:
+    names = StateNames(given.root)
+    return {
+        'PIPELINE_RUN_ID': given.run_id,
+        'PIPELINE_STAGE_NAME': given.stage.name,
+        'PIPELINE_OUTPUT_DIR': given.output_dir,
+        'PIPELINE_PUBLISHED_DIR': given.published_dir,
+        'PIPELINE_LINE_OFFSET': str(given.line_offset),
+        'PIPELINE_LINE_INTERVAL': str(given.stage.checkpoint.line_interval),
+        'PIPELINE_PROGRESS_PATH': names.progress(given.task),
+        'PIPELINE_PARAMS': json.dumps(given.stage.params, sort_keys=True),
+        'PIPELINE_ATTEMPT': str(given.attempt),
+        'PIPELINE_RETRY_PATH': given.retry_path,
+        'PIPELINE_IDEMPOTENCY_KEY': given.key,
+        'PIPELINE_ROOT': given.root,
+    }
+
+
+def local_folders(stage: Stage, inherited: Mapping[str, str], root: str) -> tuple:  # type: ignore[type-arg]
+    """Return the folders of the workspace from which a Python processor may load modules."""
+    path = stage.env.get('PYTHONPATH', inherited.get('PYTHONPATH', ''))
+    inside = os.path.realpath(root)
+    found = []
+    for entry in path.split(os.pathsep):
+        folder = os.path.realpath(os.path.join(root, entry)) if entry else ''
+        if folder and (folder + os.sep).startswith(inside + os.sep) and folder != SOURCE_FOLDER:
+            found.append(folder)
+    return tuple(found)

@@ -1,0 +1,161 @@
+"""What happens during a run, as frozen records, and the one-method receiver of them.
+
+Console, metrics, checkpoint file and audit are all receivers: the engine tells
+each fact once and does not know who listens.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Optional, Tuple
+
+
+class Reason(NamedTuple):
+    """Why a task runs, or why it starts from line 0: a cause and the two values that differ."""
+
+    cause: str
+    path: str = ''
+    old: Optional[str] = None
+    new: Optional[str] = None
+
+    def __str__(self) -> str:
+        return f'{self.cause}: {self.path}' if self.path else self.cause
+
+
+class RunStarted(NamedTuple):
+    """A run begins; `tasks` are the names of all its tasks in order."""
+
+    run_id: str
+    pipeline: str
+    at: str
+    tasks: Tuple[str, ...]
+    workers: int = 1
+
+
+class TaskSkipped(NamedTuple):
+    """Nothing to do: the key is equal and every output was verified."""
+
+    task: str
+    at: str
+    why: str
+    key: str
+    done_at: str
+
+
+class TaskStarted(NamedTuple):
+    """An attempt is about to be launched."""
+
+    task: str
+    at: str
+    attempt: int
+    reasons: Tuple[Reason, ...]
+
+
+class TaskResumed(NamedTuple):
+    """An attempt goes on where a former one stopped; `note` is empty when outputs were verified."""
+
+    task: str
+    line_offset: int
+    note: str
+
+
+class TaskRestarted(NamedTuple):
+    """An attempt starts from line 0 although there is progress of some kind; `why` says so."""
+
+    task: str
+    why: str
+
+
+class AttemptEnded(NamedTuple):
+    """One try of a task ended, in success or failure; `delay_s` is the wait that follows it."""
+
+    task: str
+    attempt: int
+    status: str
+    started_at: str
+    duration_s: float
+    exit_code: Optional[int] = None
+    error_class: Optional[str] = None
+    error: Optional[str] = None
+    delay_s: Optional[float] = None
+    line_offset: int = 0
+    is_verified: bool = True
+    log: Optional[str] = None
+
+
+class TaskRetrying(NamedTuple):
+    """An attempt failed and number `attempt` is due in `delay_s` seconds."""
+
+    task: str
+    attempt: int
+    max_attempts: int
+    delay_s: float
+    error_class: str
+    error: str
+
+
+class TaskDone(NamedTuple):
+    """A task succeeded and its outputs, manifest and marker are durable."""
+
+    task: str
+    at: str
+    duration_s: float
+    attempts: int
+    key: str
+    line_offset: Optional[int] = None
+    is_staged: bool = True
+
+
+class TaskFailed(NamedTuple):
+    """A task failed for good; `log` is the path of what its last attempt printed, or empty."""
+
+    task: str
+    at: str
+    duration_s: float
+    attempts: int
+    error_class: str
+    error: str
+    log: str
+    tail: Tuple[str, ...]
+
+
+class TaskInterrupted(NamedTuple):
+    """A task was ended because the run was asked to end."""
+
+    task: str
+    at: str
+    duration_s: float
+    attempts: int
+
+
+class TaskCancelled(NamedTuple):
+    """A task never started because an earlier one failed or the run was asked to end."""
+
+    task: str
+    why: str
+
+
+class Warned(NamedTuple):
+    """Something that a person should look at; the run goes on."""
+
+    task: str
+    message: str
+
+
+class RunEnded(NamedTuple):
+    """The last event: `state` is completed, failed or interrupted."""
+
+    run_id: str
+    at: str
+    duration_s: float
+    state: str
+
+
+class Sink:
+    """Receives every event of a run, one at a time, in the order in which they happened."""
+
+    def receive(self, event: tuple) -> None:
+        """Take note of one event."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Write what was gathered; called once, after `RunEnded`."""

@@ -1,0 +1,172 @@
+"""Everything a decision about a task needs, observed once and changing nothing.
+
+The same look serves the announcement before the lock and the decision under
+it; what follows from the facts is `plan`'s business.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+from typing import Dict
+from typing import List
+from typing import Mapping
+from typing import NamedTuple
+from typing import Optional
+from typing import Tuple
+
+from stagerunner.environment import local_folders
+from stagerunner.errors import InputChanged
+from stagerunner.errors import StageError
+from stagerunner.errors import Unreadable
+from stagerunner.events import Reason
+from stagerunner.fingerprint import Digests
+from stagerunner.fingerprint import Input
+from stagerunner.fingerprint import digest_input
+from stagerunner.fingerprint import expand_inputs
+from stagerunner.fingerprint import key_of
+from stagerunner.fingerprint import make_parts
+from stagerunner.imports import Program
+from stagerunner.imports import Source
+from stagerunner.imports import load_program
+from stagerunner.offline import violations
+from stagerunner.publish import private_folder
+from stagerunner.resume import ResumePoint
+from stagerunner.resume import find
+from stagerunner.state.marker import Marker
+from stagerunner.state.marker import Output
+from stagerunner.state.marker import marker_path
+from stagerunner.state.marker import read_marker
+from stagerunner.state.names import StateNames
+from stagerunner.tasks import Task
+
+
+class Facts(NamedTuple):
+    """What is so, about one task at one moment.
+
+    `trouble` is an error that a launch would only repeat: a missing input, a
+    forbidden import.  `broken` are published outputs that are not what the
+    marker says, as reasons.
+    """
+
+    inputs: Tuple[Input, ...] = ()
+    unmatched: Tuple[str, ...] = ()
+    program: Optional[Program] = None
+    parts: Dict[str, Any] = {}
+    key: str = ''
+    marker: Optional[Marker] = None
+    marker_fault: str = ''
+    broken: Tuple[Reason, ...] = ()
+    resume_point: Optional[ResumePoint] = None
+    restart_why: str = ''
+    has_leftover: bool = False
+    trouble: Optional[StageError] = None
+
+
+class Observer:
+    """Looks at tasks; keeps what does not change during a run (programs by processor)."""
+
+    def __init__(self, root: str, digests: Digests, python_version: str,
+                 inherited: Mapping[str, str]):
+        self.root = root
+        self.names = StateNames(root)
+        self.digests = digests
+        self.python_version = python_version
+        self.inherited = inherited
+        self.programs: Dict[Tuple[str, Tuple[str, ...]], Program] = {}
+
+    def observe(self, task: Task) -> Facts:
+        """Return the facts about a task; reads, and changes nothing."""
+        stage = task.stage
+        expanded = expand_inputs(self.root, stage.inputs)
+        if expanded.missing:
+            return Facts(trouble=self._missing(task, expanded.missing[0]))
+        try:
+            program = self._program(task)
+            inputs = tuple(digest_input(self.digests, self.root, name)
+                           for name in expanded.names)
+        except InputChanged as error:
+            return Facts(trouble=error)
+        except Unreadable as error:
+            shown = os.path.relpath(error.path, self.root)
+            return Facts(trouble=StageError(f'{shown}: {error.fault}'))
+        except FileNotFoundError as error:
+            return Facts(trouble=StageError(f'{error.filename} is missing'))
+        processor, *helpers = program.sources
+        parts = make_parts(inputs, (processor.path, processor.digest),
+                           [(helper.path, helper.digest) for helper in helpers],
+                           stage.params, stage.env,
+                           self.python_version if stage.is_python else None)
+        return self._facts(task, parts, inputs, expanded.unmatched, program)
+
+    def _facts(self, task: Task, parts: Dict[str, Any], inputs: Tuple[Input, ...],
+               unmatched: Tuple[str, ...], program: Program) -> Facts:
+        key = key_of(parts)
+        marker, fault = self._marker(task)
+        private = private_folder(task.output_dir, task.name)
+        point, why = (find(self.names, task.name, key, private)
+                      if task.stage.checkpoint.enabled else (None, ''))
+        found = violations(program)
+        return Facts(
+            inputs=inputs, unmatched=unmatched, program=program, parts=parts, key=key,
+            marker=marker, marker_fault=fault,
+            broken=self._broken(task, marker) if marker and marker.key == key else (),
+            resume_point=point, restart_why=why, has_leftover=os.path.lexists(private),
+            trouble=found[0] if found else None)
+
+    def _missing(self, task: Task, name: str) -> StageError:
+        producer = task.producers[task.stage.inputs.index(name)]
+        return StageError(f'input {name} is missing' + (f' after {producer}' if producer else ''))
+
+    def _program(self, task: Task) -> Program:
+        """Return the processor with its helpers, read anew unless nothing about it changed."""
+        folders = local_folders(task.stage, self.inherited, self.root)
+        if not task.stage.is_python:
+            path = os.path.join(self.root, task.stage.processor)
+            digest, _ = self.digests.of(path)
+            return Program((Source(task.stage.processor, digest, path),), ())
+        known = self.programs.get((task.stage.processor, folders))
+        if known and self._is_current(known):
+            return known
+        program = load_program(self.root, task.stage.processor, folders)
+        self.programs[task.stage.processor, folders] = program
+        return program
+
+    def _is_current(self, program: Program) -> bool:
+        """True when every file of a program still has the bytes that were scanned."""
+        try:
+            return all(self.digests.of(source.absolute)[0] == source.digest
+                       for source in program.sources)
+        except (OSError, InputChanged, Unreadable):
+            return False
+
+    def _marker(self, task: Task) -> Tuple[Optional[Marker], str]:
+        try:
+            return read_marker(marker_path(task.output_dir, task.name), task.name), ''
+        except Unreadable as error:
+            return None, error.fault
+
+    def _broken(self, task: Task, marker: Marker) -> Tuple[Reason, ...]:
+        """Return why published outputs cannot be trusted, empty when all are as recorded."""
+        found: List[Reason] = []
+        for output in marker.outputs:
+            reason = self._broken_output(task, output)
+            if reason:
+                found.append(reason)
+        return tuple(found)
+
+    def _broken_output(self, task: Task, output: Output) -> Optional[Reason]:
+        path = os.path.join(task.output_dir, output.path)
+        shown = f'{task.stage.output_dir}/{output.path}'
+        try:
+            if os.path.islink(path) or output.link is not None:
+                target = os.readlink(path) if os.path.islink(path) else None
+                return None if target == output.link else Reason(
+                    'output edited', shown, output.link, target)
+            digest, _ = self.digests.of(path)
+        except FileNotFoundError:
+            return Reason('output missing', shown, output.digest, None)
+        except (OSError, Unreadable, InputChanged):
+            return Reason('output edited', shown, output.digest, None)
+        return None if digest == output.digest else Reason(
+            'output edited', shown, output.digest, digest)

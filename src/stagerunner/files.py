@@ -1,0 +1,443 @@
+"""Write files that are the old version or the new one, never half of each; read JSON strictly.
+
+Everything under `state/` and every marker goes through `write_json`.  A reader
+needs no lock: it sees the bytes from before a write or from after it, also
+when the machine stops between the two.  `durable` writes are on the disk when
+the call returns: file first, then its new name (a rename alone may be lost, or
+survive without its data, when the power goes: surveys/reliability.md, row 1).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import os
+import stat
+from typing import Any
+from typing import Iterator
+from typing import NamedTuple
+from typing import Optional
+from typing import Tuple
+
+from stagerunner.errors import InputChanged
+from stagerunner.errors import StateError
+from stagerunner.errors import Unreadable
+from stagerunner.errors import os_fault
+
+#: Largest JSON file that is read, in bytes; deepest nesting; most digits of a number.
+MAX_JSON_BYTES = 16 * 1024 * 1024
+MAX_JSON_DEPTH = 64
+MAX_JSON_DIGITS = 1000
+
+#: Files are hashed in blocks of this many bytes.
+_BLOCK = 256 * 1024
+
+#: A file read three times that changed each time is not going to hold still.
+_READS = 3
+
+#: Temporary files of a process that died are recognised by this ending.
+TEMPORARY = '.tmp'
+
+_READ = (os.O_RDONLY | getattr(os, 'O_BINARY', 0) | getattr(os, 'O_NONBLOCK', 0)
+         | getattr(os, 'O_CLOEXEC', 0))
+_CREATE = (os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, 'O_BINARY', 0)
+           | getattr(os, 'O_NOFOLLOW', 0) | getattr(os, 'O_CLOEXEC', 0))
+_NOFOLLOW = getattr(os, 'O_NOFOLLOW', 0)
+
+#: On macOS only this reaches the platter; fsync stops at the drive's cache.
+_FULL_FSYNC = 51
+
+#: Windows refuses to replace a file while somebody reads it: access denied,
+#: sharing violation, lock violation.  Readers are quick, so it is tried again.
+_WINDOWS_BUSY = (5, 32, 33)
+_WINDOWS_TRIES = 100
+
+_counter = itertools.count()
+
+
+class Stat(NamedTuple):
+    """What tells two versions of a file apart without reading it."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+
+def stat_of(found: os.stat_result) -> Stat:
+    """Return the four figures that count."""
+    return Stat(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+
+
+# -- writing -----------------------------------------------------------------
+
+def write_json(path: str, value: Any, *, durable: bool) -> None:
+    """Put `value` at `path` as a whole, or raise `StateError` and leave what was there."""
+    text = json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False)
+    write_bytes(path, text.encode('utf-8') + b'\n', durable=durable)
+
+
+def write_bytes(path: str, data: bytes, *, durable: bool) -> None:
+    """Put `data` at `path` as a whole, or raise `StateError` and leave what was there."""
+    temporary = f'{path}.{os.getpid()}-{next(_counter)}{TEMPORARY}'
+    try:
+        _write_new(temporary, data, durable=durable)
+        replace(temporary, path)
+        if durable:
+            sync_folder(os.path.dirname(path))
+    except OSError as error:
+        _unlink_quietly(temporary)
+        raise StateError(path, os_fault(error)) from error
+    except BaseException:
+        _unlink_quietly(temporary)
+        raise
+
+
+def _write_new(path: str, data: bytes, *, durable: bool) -> None:
+    descriptor = os.open(path, _CREATE, 0o666)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view):]
+        if durable:
+            _sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace(source: str, target: str) -> None:
+    """Give `source` the name `target`, whose old file is gone from then on."""
+    if os.name != 'nt':
+        os.replace(source, target)
+        return
+    for tried in range(_WINDOWS_TRIES):  # pragma: no cover - run under wine by tests/windows
+        try:
+            os.replace(source, target)
+            return
+        except OSError as error:
+            if getattr(error, 'winerror', 0) not in _WINDOWS_BUSY or tried == _WINDOWS_TRIES - 1:
+                raise
+            _pause()
+
+
+def _pause() -> None:  # pragma: no cover - Windows only
+    import threading
+
+    threading.Event().wait(0.01)
+
+
+def sync_file(path: str) -> None:
+    """Return when the bytes of `path` are on the disk."""
+    if os.name == 'nt':  # pragma: no cover - Windows flushes only what is open for writing
+        descriptor = os.open(path, os.O_RDWR | os.O_BINARY)
+    else:
+        descriptor = os.open(path, _READ | _NOFOLLOW)
+    try:
+        _sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(path: str) -> None:
+    """Return when the names in folder `path` are on the disk (Windows does this by itself)."""
+    if os.name == 'nt':  # pragma: no cover
+        return
+    descriptor = os.open(path or '.', os.O_RDONLY | getattr(os, 'O_DIRECTORY', 0))
+    try:
+        _sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync(descriptor: int) -> None:
+    """Flush once; after an error nobody may try again on the same descriptor (fsyncgate)."""
+    import sys
+
+    if sys.platform == 'darwin':  # pragma: no cover - macOS only
+        import fcntl
+
+        try:
+            fcntl.fcntl(descriptor, _FULL_FSYNC)
+            return
+        except OSError:
+            # A network volume does not know the command; fsync is all there is.
+            pass
+    os.fsync(descriptor)
+
+
+def make_folder(path: str) -> None:
+    """Make `path` and the folders above it where they are missing, durably."""
+    if os.path.isdir(path):
+        return
+    parent = os.path.dirname(path)
+    if parent and parent != path:
+        make_folder(parent)
+    try:
+        os.mkdir(path)
+        sync_folder(parent)
+    except FileExistsError:
+        # Somebody else was quicker; a file in the way is reported by its user.
+        pass
+
+
+def remove_tree(path: str) -> None:
+    """Remove whatever is at `path`, links themselves and not what they lead to."""
+    try:
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            import shutil
+
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def quarantine(path: str) -> str:
+    """Set an unreadable file aside as `<path>.corrupt-<n>` and return that name.
+
+    Nothing is lost and nothing is read twice: the next run finds no file.
+    """
+    for number in itertools.count(1):
+        aside = f'{path}.corrupt-{number}'
+        if not os.path.lexists(aside):
+            try:
+                os.rename(path, aside)
+            except FileNotFoundError:
+                pass
+            return aside
+    raise AssertionError('unreachable')
+
+
+def _unlink_quietly(path: str) -> None:
+    """Remove what may be there; the error that brought us here matters more."""
+    try:
+        os.unlink(path)
+    except OSError:
+        pass
+
+
+# -- reading -----------------------------------------------------------------
+
+def read_bytes(path: str, limit: int, *, follow: bool = True) -> bytes:
+    """Return the content of a regular file of at most `limit` bytes.
+
+    Raises `FileNotFoundError`, or `Unreadable` for everything that is not such
+    a file: a folder, a device, a pipe (which is not waited for), a file that
+    may not be read.  With `follow=False` a link is refused too.
+    """
+    try:
+        descriptor = os.open(path, _READ | (0 if follow else _NOFOLLOW))
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        if os.path.isdir(path):
+            raise Unreadable(path, 'is a folder, not a file') from error
+        raise Unreadable(path, os_fault(error) if isinstance(error, OSError)
+                         else str(error)) from error
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise Unreadable(path, 'is not a regular file')
+        if found.st_size > limit:
+            raise Unreadable(path, f'is larger than {limit // (1024 * 1024)} MiB')
+        return b''.join(_blocks(descriptor))
+    except OSError as error:
+        raise Unreadable(path, os_fault(error)) from error
+    finally:
+        os.close(descriptor)
+
+
+def _blocks(descriptor: int) -> Iterator[bytes]:
+    while True:
+        block = os.read(descriptor, _BLOCK)
+        if not block:
+            return
+        yield block
+
+
+def read_json(path: str) -> Any:
+    """Return the decoded content of a file of ours, or None where there is no file.
+
+    Raises `Unreadable` for all that `parse_json` refuses and for anything but
+    a regular file, links included.
+    """
+    try:
+        data = read_bytes(path, MAX_JSON_BYTES, follow=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return parse_json(data, path)
+
+
+class Repeated(dict):  # type: ignore[type-arg]
+    """A JSON object with duplicate keys, which are kept in `repeated`."""
+
+    repeated: Tuple[str, ...] = ()
+
+
+def parse_json(data: bytes, path: str) -> Any:
+    """Decode strict JSON, or raise `Unreadable` with the place of the fault.
+
+    Refused beyond what the `json` module refuses: anything but UTF-8, NaN and
+    Infinity, numbers too large for a float, over 1,000 digits, nesting deeper
+    than 64, escaped halves of surrogate pairs.  A byte order mark is allowed:
+    editors on Windows write one.  Duplicate keys come back as `Repeated`, so
+    that a checker can name their place.
+    """
+    try:
+        text = data.decode('utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise Unreadable(path, f'not UTF-8 at byte {error.start}') from error
+    try:
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant,
+                           parse_int=_whole, parse_float=_finite)
+    except json.JSONDecodeError as error:
+        what = 'is empty' if not text.strip() else (
+            f'not valid JSON at line {error.lineno} column {error.colno}: {error.msg}')
+        raise Unreadable(path, what) from error
+    except ValueError as error:
+        raise Unreadable(path, str(error)) from error
+    except RecursionError as error:
+        raise Unreadable(path, f'nested deeper than {MAX_JSON_DEPTH}') from error
+    _check_depth(value, path, has_escapes='\\u' in text)
+    return value
+
+
+def _object(pairs: list) -> dict:  # type: ignore[type-arg]
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    seen: set = set()  # type: ignore[type-arg]
+    result = Repeated(found)
+    result.repeated = tuple(key for key, _ in pairs if key in seen or seen.add(key))
+    return result
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f'{name} is not a JSON number')
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > MAX_JSON_DIGITS:
+        raise ValueError(f'a number has {len(digits)} digits, at most {MAX_JSON_DIGITS} are read')
+    return int(digits)
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value) or len(digits) > MAX_JSON_DIGITS:
+        raise ValueError(f'{digits[:20]} is too large for a number')
+    return value
+
+
+def _check_depth(value: Any, path: str, *, has_escapes: bool) -> None:
+    """Refuse deep nesting, and lone surrogates where an escape could have made one."""
+    level = [value]
+    depth = 0
+    while level:
+        below: list = []  # type: ignore[type-arg]
+        for entry in level:
+            if isinstance(entry, dict):
+                below.extend(entry.values())
+                if has_escapes:
+                    below.extend(entry)
+            elif isinstance(entry, list):
+                below.extend(entry)
+            elif has_escapes and isinstance(entry, str):
+                _check_text(entry, path)
+        level = below
+        depth += any(isinstance(entry, (dict, list)) for entry in level)
+        if depth > MAX_JSON_DEPTH:
+            raise Unreadable(path, f'nested deeper than {MAX_JSON_DEPTH}')
+
+
+def _check_text(text: str, path: str) -> None:
+    try:
+        text.encode('utf-8')
+    except UnicodeEncodeError as error:
+        raise Unreadable(path, 'a string holds half of a surrogate pair') from error
+
+
+# -- digests -----------------------------------------------------------------
+
+def digest_bytes(data: bytes) -> str:
+    """Return the SHA-256 of `data` in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest_file(path: str) -> Tuple[str, Stat]:
+    """Return the SHA-256 of a file that held still meanwhile, and the stat it had.
+
+    Raises `FileNotFoundError`, `InputChanged` when it was rewritten during
+    each of three reads, and `Unreadable` for what is not a regular file.
+    """
+    for _ in range(_READS):
+        digest, before, after = _read_through(path)
+        if before == after:
+            return digest, after
+    raise InputChanged(path, 'it was read')
+
+
+def _read_through(path: str) -> Tuple[str, Stat, Stat]:
+    try:
+        descriptor = os.open(path, _READ)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise Unreadable(path, os_fault(error)) from error
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise Unreadable(path, 'is not a regular file')
+        hasher = hashlib.sha256()
+        if found.st_size <= _BLOCK:
+            for block in _blocks(descriptor):
+                hasher.update(block)
+        else:
+            _hash_large(descriptor, hasher)
+        return hasher.hexdigest(), stat_of(found), stat_of(os.stat(path))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise Unreadable(path, os_fault(error)) from error
+    finally:
+        os.close(descriptor)
+
+
+def _hash_large(descriptor: int, hasher: Any) -> None:
+    """Reuse one buffer: no allocation per block, and the hash runs without the GIL."""
+    buffer = bytearray(_BLOCK)
+    view = memoryview(buffer)
+    with open(descriptor, 'rb', buffering=0, closefd=False) as source:
+        while True:
+            count = source.readinto(buffer)
+            if not count:
+                return
+            hasher.update(view[:count])
+
+
+def try_stat(path: str) -> Optional[os.stat_result]:
+    """Return the stat of what `path` leads to, or None where that is nothing."""
+    try:
+        return os.stat(path)
+    except (OSError, ValueError):
+        return None
+
+
+def leftovers(folder: str) -> Iterator[str]:
+    """Yield temporary files in `folder` that a killed process left behind."""
+    own = f'.{os.getpid()}-'
+    for entry in os.scandir(folder):
+        name, _, ending = entry.name.rpartition('.')
+        if '.' + ending == TEMPORARY and own not in entry.name and _is_abandoned(name):
+            yield entry.path
+
+
+def _is_abandoned(name: str) -> bool:
+    """True when the process whose id stands in the name of a temporary file is gone."""
+    pid, dash, _ = name.rpartition('.')[2].partition('-')
+    if not dash or not pid.isdigit():
+        return False
+    return os.path.isdir('/proc/self') and not os.path.exists(f'/proc/{pid}')

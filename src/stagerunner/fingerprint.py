@@ -1,0 +1,290 @@
+"""The idempotency key of a task: what goes into it, how it is computed, what changed in it.
+
+Content decides, never a time stamp.  Digests are kept from run to run with the
+stat they belong to, so an unchanged file of a gigabyte costs one look.  A stat
+is believed only when the file was older than the clock can blur at the moment
+of hashing ("racily clean", as git calls it); on Windows, which has no time of
+change, it is never believed.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import stat
+from typing import Any
+from typing import Dict
+from typing import Iterator
+from typing import List
+from typing import NamedTuple
+from typing import Optional
+from typing import Sequence
+from typing import Tuple
+from typing import Union
+
+from stagerunner.clock import Clock
+from stagerunner.errors import StateError
+from stagerunner.errors import Unreadable
+from stagerunner.events import Reason
+from stagerunner.files import Stat
+from stagerunner.files import digest_bytes
+from stagerunner.files import digest_file
+from stagerunner.files import read_json
+from stagerunner.files import stat_of
+from stagerunner.files import write_json
+from stagerunner.definition import is_reserved
+
+#: Part of every key: raised when the meaning of a key changes.
+KEY_FORMAT = 1
+
+#: Version of `state/index.json`.
+INDEX_FORMAT = 1
+
+#: A file this much older than its hashing cannot have changed since without a
+#: new stat.  File systems with whole seconds (FAT: two) need more.
+_FINE_NS = 100_000_000
+_COARSE_NS = 2_100_000_000
+
+_STAT_TELLS = os.name == 'posix'
+
+#: A file's stat, or that of every file in a folder.
+Snapshot = Union[Stat, Tuple[Tuple[str, Stat], ...], None]
+
+
+class Input(NamedTuple):
+    """One argument of a processor: its name as passed, its digest, and its stat when hashed."""
+
+    name: str
+    digest: str
+    snapshot: Snapshot
+
+
+class Digests:
+    """SHA-256 of files by path, remembered between runs in the derived index."""
+
+    def __init__(self, path: str, clock: Clock):
+        self.path = path
+        self.clock = clock
+        self.known: Dict[str, List[Any]] = {}
+        self.fresh: Dict[str, List[Any]] = {}
+        self.is_dirty = False
+
+    def load(self) -> None:
+        """Read what former runs remembered; anything odd counts as nothing remembered."""
+        try:
+            index = read_json(self.path)
+        except Unreadable:
+            return
+        if isinstance(index, dict) and index.get('format') == INDEX_FORMAT:
+            body = index.get('digests')
+            if isinstance(body, dict) and index.get('sha256') == _checksum(body):
+                self.known = body
+
+    def save(self) -> None:
+        """Keep what was learned; failing to do so costs time later, nothing else."""
+        if not self.is_dirty:
+            return
+        try:
+            write_json(self.path, {'format': INDEX_FORMAT, 'sha256': _checksum(self.known),
+                                   'digests': self.known}, durable=False)
+        except StateError:
+            pass
+
+    def of(self, path: str) -> Tuple[str, Stat]:
+        """Return digest and stat of a file; errors as `files.digest_file`."""
+        known = self.fresh.get(path) or self.known.get(path)
+        if known and _STAT_TELLS:
+            found = os.stat(path)
+            if stat.S_ISREG(found.st_mode) and list(stat_of(found)) == known[:4]:
+                return known[4], stat_of(found)
+        looked_ns = int(self.clock.now() * 1e9)
+        digest, seen = digest_file(path)
+        self._remember(path, digest, seen, looked_ns)
+        return digest, seen
+
+    def published(self, path: str, digest: str) -> None:
+        """Believe for the rest of this run that `path` is the output that was just hashed."""
+        try:
+            self.fresh[path] = [*stat_of(os.stat(path)), digest]
+        except OSError:
+            self.fresh.pop(path, None)
+
+    def _remember(self, path: str, digest: str, seen: Stat, looked_ns: int) -> None:
+        newest = max(seen.mtime_ns, seen.ctime_ns)
+        slack = _COARSE_NS if seen.mtime_ns % 1_000_000_000 == 0 else _FINE_NS
+        if newest + slack < looked_ns:
+            self.known[path] = [*seen, digest]
+            self.is_dirty = True
+        elif self.known.pop(path, None):
+            self.is_dirty = True
+
+
+def _checksum(body: Dict[str, Any]) -> str:
+    return digest_bytes(canonical(body))
+
+
+def canonical(value: Any) -> bytes:
+    """Return JSON that is the same for equal values."""
+    return json.dumps(value, sort_keys=True, separators=(',', ':')).encode('ascii')
+
+
+# -- inputs --------------------------------------------------------------------
+
+class Expanded(NamedTuple):
+    """The inputs of a stage on this disk: names to pass on, missing ones, globs without matches."""
+
+    names: Tuple[str, ...]
+    missing: Tuple[str, ...]
+    unmatched: Tuple[str, ...]
+
+
+def expand_inputs(root: str, inputs: Sequence[str]) -> Expanded:
+    """Turn declared inputs into the arguments of a processor.
+
+    A name that exists as written is that file, not a pattern (contract, inputs).
+    """
+    names: List[str] = []
+    missing: List[str] = []
+    unmatched: List[str] = []
+    for name in inputs:
+        if os.path.exists(os.path.join(root, name)):
+            names.append(name)
+        elif glob.has_magic(name):
+            matches = _matches(root, name)
+            names.extend(matches)
+            if not matches:
+                unmatched.append(name)
+        else:
+            missing.append(name)
+    return Expanded(tuple(names), tuple(missing), tuple(unmatched))
+
+
+def _matches(root: str, pattern: str) -> List[str]:
+    """Return what a glob matches, relative to the root where the glob is, without our own files."""
+    base = '' if os.path.isabs(pattern) else glob.escape(root) + os.sep
+    skip = 0 if os.path.isabs(pattern) else len(root) + 1
+    found = (match[skip:].replace(os.sep, '/')
+             for match in glob.iglob(base + pattern, recursive=True))
+    return sorted({match for match in found if match and not is_reserved(match)})
+
+
+def digest_input(digests: Digests, root: str, name: str) -> Input:
+    """Return digest and snapshot of one input, a file or a folder."""
+    path = os.path.join(root, name)
+    if os.path.isdir(path):
+        entries = [(inside, *digests.of(os.path.join(path, inside)))
+                   for inside in _files_below(path)]
+        listing = [[inside, digest] for inside, digest, _ in entries]
+        return Input(name, digest_bytes(canonical(listing)),
+                     tuple((inside, seen) for inside, _, seen in entries))
+    digest, seen = digests.of(path)
+    return Input(name, digest, seen)
+
+
+def snapshot_of(root: str, name: str) -> Snapshot:
+    """Return the stat of an input as it is now, None when it is gone."""
+    path = os.path.join(root, name)
+    try:
+        if os.path.isdir(path):
+            return tuple((inside, stat_of(os.stat(os.path.join(path, inside))))
+                         for inside in _files_below(path))
+        return stat_of(os.stat(path))
+    except OSError:
+        return None
+
+
+def _files_below(folder: str) -> Iterator[str]:
+    """Yield the files below a folder by relative name, sorted, without the runner's own."""
+    found = []
+    for base, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not is_reserved(name)]
+        found += [os.path.relpath(os.path.join(base, name), folder).replace(os.sep, '/')
+                  for name in files if not is_reserved(name)]
+    return iter(sorted(found))
+
+
+# -- the key -------------------------------------------------------------------
+
+def stage_key(input_digests: Sequence[str], processor_version: str) -> str:
+    """Fold everything that may change a task's output into one hex digest.
+
+    SHA256( SHA256(in1) | SHA256(in2) | … | processor_version ), document 003.
+
+    >>> stage_key(['aa', 'bb'], 'pp') == stage_key(['bb', 'aa'], 'pp')
+    False
+    """
+    return digest_bytes('|'.join([*input_digests, processor_version]).encode('ascii'))
+
+
+def make_parts(inputs: Sequence[Input], processor: Tuple[str, str],
+               helpers: Sequence[Tuple[str, str]], params: Dict[str, Any], env: Dict[str, str],
+               python: Optional[str]) -> Dict[str, Any]:
+    """Gather what a key is made of, as plain JSON that a marker keeps for comparing."""
+    return {'format': KEY_FORMAT,
+            'inputs': [[entry.name, entry.digest] for entry in inputs],
+            'processor': list(processor), 'helpers': [list(helper) for helper in helpers],
+            'params': params, 'env': env, 'options': {}, 'python': python}
+
+
+def processor_version(parts: Dict[str, Any]) -> str:
+    """Return the digest of everything in a key but the content of the inputs."""
+    rest = dict(parts, inputs=[name for name, _ in parts['inputs']],
+                processor=parts['processor'][1])
+    return digest_bytes(canonical(rest))
+
+
+def key_of(parts: Dict[str, Any]) -> str:
+    """Return the idempotency key."""
+    return stage_key([digest for _, digest in parts['inputs']], processor_version(parts))
+
+
+# -- what changed --------------------------------------------------------------
+
+def changes(old: Dict[str, Any], new: Dict[str, Any]) -> List[Reason]:
+    """Name every difference between two keys' parts, with old and new values."""
+    try:
+        found = _input_changes(dict(old['inputs']), dict(new['inputs']))
+        if not found and old['inputs'] != new['inputs']:
+            found = [Reason('order of inputs changed')]
+        found += _pair_changes('processor', [old['processor']], [new['processor']])
+        found += _pair_changes('helper module', old['helpers'], new['helpers'])
+        for cause, field in (('param', 'params'), ('env', 'env'), ('option', 'options')):
+            found += _field_changes(cause, old[field], new[field])
+        if old['python'] != new['python']:
+            found.append(Reason('python changed', '', str(old['python']), str(new['python'])))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        found = []
+    return found or [Reason('key of another format')]
+
+
+def _input_changes(old: Dict[str, str], new: Dict[str, str]) -> List[Reason]:
+    gone = [name for name in old if name not in new]
+    added = [name for name in new if name not in old]
+    found = []
+    for name in list(gone):
+        twin = next((other for other in added if new[other] == old[name]), None)
+        if twin is not None:
+            found.append(Reason('input renamed', twin, name, twin))
+            gone.remove(name)
+            added.remove(twin)
+    found += [Reason('input changed', name, old[name], new[name])
+              for name in old if name in new and old[name] != new[name]]
+    found += [Reason('input added', name, None, new[name]) for name in added]
+    return found + [Reason('input removed', name, old[name], None) for name in gone]
+
+
+def _pair_changes(cause: str, old: Sequence[Any], new: Sequence[Any]) -> List[Reason]:
+    return [Reason(f'{cause} changed', path, dict(old).get(path), dict(new).get(path))
+            for path in sorted({*dict(old), *dict(new)})
+            if dict(old).get(path) != dict(new).get(path)]
+
+
+def _field_changes(cause: str, old: Dict[str, Any], new: Dict[str, Any]) -> List[Reason]:
+    found = []
+    for name in sorted({*old, *new}):
+        before, after = (canonical(side[name]).decode('ascii') if name in side else None
+                         for side in (old, new))
+        if before != after:
+            found.append(Reason(f'{cause} changed', name, before, after))
+    return found

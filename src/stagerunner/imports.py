@@ -1,0 +1,213 @@
+"""Find which local files a Python processor loads, and what it imports from elsewhere.
+
+Local means: found where Python itself would look first, in the folder of the
+processor (or a folder that the caller names).  These files decide what the
+processor does, so their bytes belong to it as much as its own.  The bytes are
+read once: what is scanned here is what is hashed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+from typing import Dict
+from typing import Iterator
+from typing import List
+from typing import NamedTuple
+from typing import Optional
+from typing import Sequence
+from typing import Set
+from typing import Tuple
+
+from stagerunner.files import digest_bytes
+from stagerunner.files import read_bytes
+
+#: Source files over this size are not read; nobody writes such a processor by hand.
+MAX_SOURCE_BYTES = 16 * 1024 * 1024
+
+#: Endings of modules that have no source to look into.
+_COMPILED = ('.so', '.pyd', '.pyc')
+
+
+class Import(NamedTuple):
+    """A module that is imported from outside the local files, and where."""
+
+    module: str
+    path: str
+    line: int
+
+
+class Source(NamedTuple):
+    """A local file that a processor is made of: its path as shown, and the digest of its bytes."""
+
+    path: str
+    digest: str
+    absolute: str
+
+
+class Program(NamedTuple):
+    """A processor with its local helpers (the processor first) and what else they import."""
+
+    sources: Tuple[Source, ...]
+    imports: Tuple[Import, ...]
+
+
+class _Wanted(NamedTuple):
+    """An import statement: `import module`, or `from module import names` where names are given."""
+
+    module: str
+    names: Tuple[str, ...]
+    level: int
+    line: int
+
+
+def load_program(root: str, processor: str, folders: Sequence[str] = ()) -> Program:
+    """Read a processor and follow its imports through local files.
+
+    `processor` is relative to `root`.  Modules are looked for in its own folder
+    and then in `folders`.  Raises `FileNotFoundError` or `Unreadable` when the
+    processor itself cannot be read.
+    """
+    return _Walk(root, processor, folders).program()
+
+
+class _Walk:
+    """One walk over a processor and everything local that it loads."""
+
+    def __init__(self, root: str, processor: str, folders: Sequence[str]):
+        self.root = os.path.realpath(root)
+        self.script = os.path.realpath(os.path.join(root, processor))
+        self.shown = processor
+        own = os.path.dirname(self.script)
+        self.folders = [own, *(folder for folder in folders if folder != own)]
+        self.sources: Dict[str, Source] = {}
+        self.external: List[Import] = []
+        self.listings: Dict[str, Set[str]] = {}
+
+    def program(self) -> Program:
+        queue = [(self.script, self.shown, '')]
+        while queue:
+            path, shown, package = queue.pop()
+            if path in self.sources:
+                continue
+            data = read_bytes(path, MAX_SOURCE_BYTES)
+            self.sources[path] = Source(shown, digest_bytes(data), path)
+            if not path.endswith(_COMPILED):
+                for wanted in find_imports(data):
+                    queue.extend(self._follow(wanted, shown, package))
+        processor, *helpers = self.sources.values()
+        return Program((processor, *sorted(helpers)), tuple(self.external))
+
+    def _follow(self, wanted: _Wanted, shown: str, package: str) -> Iterator[Tuple[str, str, str]]:
+        """Yield the local files that an import statement loads; note it where there are none."""
+        module = wanted.module
+        if wanted.level:
+            above = package.split('.')[:len(package.split('.')) - wanted.level + 1]
+            module = '.'.join([*above, module] if module else above)
+        found = list(self._files_of(module))
+        for name in wanted.names:
+            found.extend(self._files_of(f'{module}.{name}' if module else name))
+        if not found and not wanted.level and not self._is_namespace(module):
+            self.external.append(Import(module, shown, wanted.line))
+        for path, inside in found:
+            yield path, self._shown(path), inside
+
+    def _files_of(self, module: str) -> Iterator[Tuple[str, str]]:
+        """Yield (file, package it is in) of every part of a dotted name that is local."""
+        parts = module.split('.')
+        if parts[0] in sys.builtin_module_names:
+            return
+        for folder in self.folders:
+            if not self._has(folder, parts[0]):
+                continue
+            for depth, part in enumerate(parts):
+                package = '.'.join(parts[:depth])
+                inner = os.path.join(folder, part)
+                if self._is_file(inner, '__init__.py'):
+                    yield os.path.join(inner, '__init__.py'), '.'.join(parts[:depth + 1])
+                elif self._is_file(folder, part + '.py'):
+                    yield os.path.join(folder, part + '.py'), package
+                    break
+                elif not self._names(inner):
+                    for name in sorted(self._names(folder)):
+                        if name.partition('.')[0] == part and name.endswith(_COMPILED):
+                            yield os.path.join(folder, name), package
+                    break
+                folder = inner
+            return
+
+    def _has(self, folder: str, part: str) -> bool:
+        """True when a module or package called `part` lies in `folder`."""
+        return any(name.partition('.')[0] == part
+                   and (name.endswith(('.py', *_COMPILED)) or name == part)
+                   for name in self._names(folder))
+
+    def _is_namespace(self, module: str) -> bool:
+        """True for a local folder without `__init__.py` that holds code of its own."""
+        inner = os.path.join(self.folders[0], *module.split('.'))
+        return any(name.endswith('.py') for name in self._names(inner))
+
+    def _is_file(self, folder: str, name: str) -> bool:
+        return name in self._names(folder) and os.path.isfile(os.path.join(folder, name))
+
+    def _names(self, folder: str) -> Set[str]:
+        if folder not in self.listings:
+            try:
+                self.listings[folder] = set(os.listdir(folder))
+            except OSError:
+                self.listings[folder] = set()
+        return self.listings[folder]
+
+    def _shown(self, path: str) -> str:
+        inside = os.path.relpath(path, self.root)
+        return path if inside.startswith('..') else inside.replace(os.sep, '/')
+
+
+def find_imports(source: bytes) -> List[_Wanted]:
+    """Return every import in Python source, in the order of its lines.
+
+    What this interpreter cannot parse (the syntax of a newer one, say) is
+    searched line by line instead: a scan must not be passed by being odd.
+    """
+    import ast
+
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return _by_line(source)
+    found: List[_Wanted] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [_Wanted(alias.name, (), 0, node.lineno) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = tuple(alias.name for alias in node.names)
+            found.append(_Wanted(node.module or '', names, node.level, node.lineno))
+        elif isinstance(node, ast.Call):
+            module = _called(node)
+            if module:
+                found.append(_Wanted(module, (), 0, node.lineno))
+    return sorted(found, key=lambda wanted: wanted.line)
+
+
+def _called(call: Any) -> Optional[str]:
+    """Return the module of `importlib.import_module('x')` or `__import__('x')`, or None."""
+    function = call.func
+    name = getattr(function, 'id', None) or getattr(function, 'attr', None)
+    if name not in ('import_module', '__import__') or not call.args:
+        return None
+    first = call.args[0]
+    # Python 3.7 has Str where newer ones have Constant.
+    value = first.s if type(first).__name__ == 'Str' else getattr(first, 'value', None)
+    return value if isinstance(value, str) and value and not value.startswith('.') else None
+
+
+def _by_line(source: bytes) -> List[_Wanted]:
+    import re
+
+    found = []
+    for number, line in enumerate(source.decode('latin-1').splitlines(), 1):
+        match = re.match(r'\s*(?:import|from)\s+([A-Za-z_][\w.]*)', line)
+        if match:
+            found.append(_Wanted(match.group(1), (), 0, number))
+    return found

@@ -1,0 +1,1 @@
+"""Starting, waiting for and stopping processors: the only package that touches processes."""

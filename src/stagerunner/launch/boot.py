@@ -1,0 +1,110 @@
+"""Run a Python processor from exactly the bytes that were scanned and hashed.
+
+Started as `python boot.py PROCESSOR ARGUMENT...` by the interpreter of the
+processors; it imports nothing of the project.  `STAGERUNNER_PINNED` lists the
+processor and its local helpers, a line `SHA-256 path` each.  A file that
+changed since it was checked ends the attempt with exit code 75: the next
+attempt checks it again.  Helpers are compiled from their source, never from a
+cached `.pyc`: that is trusted by time stamp and size, which an edit may keep.
+
+Beyond that the processor sees what it would see under `python PROCESSOR`.
+"""
+
+import sys
+
+CHANGED = 75
+
+
+def _sha256():
+    """Return the constructor of the built-in hash; loading OpenSSL would cost milliseconds."""
+    for name in ('_sha2', '_sha256'):
+        try:
+            return __import__(name).sha256
+        except ImportError:
+            pass
+    import hashlib
+    return hashlib.sha256
+
+
+def _read_pinned(path, digest, sha256):
+    """Return the bytes of a file, or end the attempt when they are not the ones checked."""
+    with open(path, 'rb') as source:
+        data = source.read()
+    if sha256(data).hexdigest() != digest:
+        sys.stderr.write('stagerunner: %s changed after it was checked; '
+                         'the next attempt checks it again\n' % path)
+        sys.stderr.flush()
+        sys.exit(CHANGED)
+    return data
+
+
+def _pin_helpers(pinned, sha256):
+    """Make every import of a pinned file compile exactly the bytes that were checked."""
+    loader = sys.modules['_frozen_importlib_external'].SourceFileLoader
+    plain_get_code = loader.get_code
+
+    def get_code(self, fullname):
+        digest = pinned.get(self.path)
+        if digest is None:
+            return plain_get_code(self, fullname)
+        return self.source_to_code(_read_pinned(self.path, digest, sha256), self.path)
+
+    loader.get_code = get_code
+
+
+def _trim(hook, own):
+    """Wrap an exception hook so that it does not see the frames of this file."""
+    def trimmed(kind, error, trace):
+        while trace is not None and trace.tb_frame.f_code.co_filename == own:
+            trace = trace.tb_next
+        if error is not None:
+            error.__traceback__ = trace
+        hook(kind, error, trace)
+    return trimmed
+
+
+def _new_main(script):
+    """Put a fresh `__main__` in place of this one, as `python script` makes it."""
+    import os
+    module = type(sys)('__main__')
+    module.__file__ = os.path.abspath(script) if sys.version_info >= (3, 9) else script
+    module.__builtins__ = sys.modules['builtins']
+    if sys.version_info < (3, 14):
+        module.__cached__ = None
+        module.__annotations__ = {}
+    external = sys.modules['_frozen_importlib_external']
+    module.__loader__ = external.SourceFileLoader('__main__', module.__file__)
+    sys.modules['__main__'] = module
+    if not getattr(sys.flags, 'safe_path', False) and not sys.flags.isolated:
+        sys.path[0] = os.path.dirname(os.path.realpath(script))
+    return module
+
+
+def main():
+    """Become the processor."""
+    import os
+    lines = os.environ.pop('STAGERUNNER_PINNED').splitlines()
+    pinned = {}
+    for line in lines:
+        digest, _, path = line.partition(' ')
+        pinned[path] = digest
+    del sys.argv[0]
+    script = sys.argv[0]
+    sha256 = _sha256()
+    data = _read_pinned(script, lines[0].partition(' ')[0], sha256)
+    _pin_helpers(pinned, sha256)
+    module = _new_main(script)
+    own = main.__code__.co_filename
+    default = sys.excepthook = _trim(sys.__excepthook__, own)
+    try:
+        exec(compile(data, module.__file__, 'exec', dont_inherit=True), module.__dict__)
+    except BaseException:
+        if sys.excepthook is not default:
+            sys.excepthook = _trim(sys.excepthook, own)
+        raise
+
+
+if __name__ == '__main__':
+    #: Kept, or the globals of the functions above would go with the old module.
+    _boot_module = sys.modules['__main__']
+    main()

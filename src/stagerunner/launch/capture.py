@@ -1,0 +1,137 @@
+"""Keep what a processor prints: the first 1 MiB and the last 9 MiB, on disk, never in memory.
+
+Beyond 1 MiB the file is a ring: new bytes overwrite the oldest ones in place,
+so a processor that prints for ever fills neither disk nor memory.  `close`
+puts the ring in order and writes how much was cut between the two parts.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Optional
+from typing import Tuple
+
+from stagerunner.files import make_folder
+
+HEAD_BYTES = 1024 * 1024
+TAIL_BYTES = 9 * 1024 * 1024
+
+#: How much of the end is kept at hand for messages and for judging errors.
+_RECENT_BYTES = 16 * 1024
+RECENT_LINES = 20
+
+_BLOCK = 256 * 1024
+
+
+class Recent:
+    """The last lines of a stream."""
+
+    def __init__(self) -> None:
+        self._bytes = b''
+
+    def add(self, data: bytes) -> None:
+        """Take more of the stream."""
+        self._bytes = (self._bytes + data[-_RECENT_BYTES:])[-_RECENT_BYTES:]
+
+    def lines(self) -> Tuple[str, ...]:
+        """Return at most the last 20 lines; bytes that are no UTF-8 become escapes."""
+        text = self._bytes.decode('utf-8', errors='backslashreplace')
+        lines = [line.rstrip('\r') for line in text.rstrip('\n').split('\n')]
+        return tuple(lines[-RECENT_LINES:]) if text.strip() else ()
+
+
+class Log:
+    """One log file, made when the first byte arrives."""
+
+    def __init__(self, path: str, head_bytes: int = HEAD_BYTES, tail_bytes: int = TAIL_BYTES):
+        self.path = path
+        self.head_bytes = head_bytes
+        self.tail_bytes = tail_bytes
+        self.printed = 0
+        self.recent = Recent()
+        self.fault: Optional[OSError] = None
+        self._file: Optional[int] = None
+
+    def write(self, data: bytes) -> None:
+        """Keep `data`; when the disk refuses, keep reading so that the processor is not stuck."""
+        self.recent.add(data)
+        try:
+            if self._file is None and self.fault is None:
+                make_folder(os.path.dirname(self.path))
+                self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC
+                                     | getattr(os, 'O_NOFOLLOW', 0) | getattr(os, 'O_CLOEXEC', 0)
+                                     | getattr(os, 'O_BINARY', 0), 0o666)
+            if self._file is not None:
+                self._place(data)
+        except OSError as error:
+            self.fault = error
+            self._abandon()
+        self.printed += len(data)
+
+    def _place(self, data: bytes) -> None:
+        """Write `data` where byte number `printed` belongs."""
+        at = self.printed
+        while data:
+            if at < self.head_bytes:
+                offset, room = at, self.head_bytes - at
+            else:
+                ring = (at - self.head_bytes) % self.tail_bytes
+                offset, room = self.head_bytes + ring, self.tail_bytes - ring
+            os.lseek(self._file, offset, os.SEEK_SET)  # type: ignore[arg-type]
+            count = os.write(self._file, data[:room])  # type: ignore[arg-type]
+            data = data[count:]
+            at += count
+
+    def close(self) -> None:
+        """Put the log in order; safe to call without a single byte written."""
+        if self._file is None:
+            return
+        try:
+            if self.printed > self.head_bytes + self.tail_bytes:
+                self._straighten()
+        except OSError as error:
+            self.fault = error
+        self._abandon()
+
+    def _abandon(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _straighten(self) -> None:
+        """Rewrite the file as head, a line that says what is missing, tail."""
+        cut = self.printed - self.head_bytes - self.tail_bytes
+        start = cut % self.tail_bytes
+        ordered = f'{self.path}.ordered'
+        with open(self.path, 'rb') as ring, open(ordered, 'wb') as target:
+            _copy(ring, target, 0, self.head_bytes)
+            target.write(f'\n... {cut} bytes cut ...\n'.encode('ascii'))
+            _copy(ring, target, self.head_bytes + start, self.tail_bytes - start)
+            _copy(ring, target, self.head_bytes, start)
+        self._abandon()
+        os.unlink(self.path)
+        os.rename(ordered, self.path)
+
+
+def _copy(source: object, target: object, offset: int, count: int) -> None:
+    source.seek(offset)  # type: ignore[attr-defined]
+    while count:
+        block = source.read(min(count, _BLOCK))  # type: ignore[attr-defined]
+        if not block:
+            return
+        target.write(block)  # type: ignore[attr-defined]
+        count -= len(block)
+
+
+class Output:
+    """Both streams of a processor: one log in the order of arrival, and the last lines of stderr."""
+
+    def __init__(self, log_path: str):
+        self.log = Log(log_path)
+        self.errors = Recent()
+
+    def write(self, data: bytes, *, is_error: bool) -> None:
+        """Take what arrived on one of the streams."""
+        self.log.write(data)
+        if is_error:
+            self.errors.add(data)

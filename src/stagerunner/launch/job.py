@@ -1,0 +1,64 @@
+"""The seam between the engine and processes: a job goes in, an exit comes out.
+
+One `wait` serves all running jobs, so nobody needs a thread per task.
+"""
+
+from __future__ import annotations
+
+from typing import Dict
+from typing import List
+from typing import NamedTuple
+from typing import Optional
+from typing import Tuple
+
+#: Why a job was told to stop.
+TIMED_OUT, INTERRUPTED = 'timed out', 'interrupted'
+
+
+class Job(NamedTuple):
+    """One attempt to start: everything a launcher needs and nothing else.
+
+    `pinned` are (path, SHA-256) of the Python files whose bytes were scanned
+    and hashed; the processor first.  Python processors run those bytes or none.
+    """
+
+    task: str
+    argv: Tuple[str, ...]
+    env: Dict[str, str]
+    cwd: str
+    log_path: str
+    python: Optional[str]
+    pinned: Tuple[Tuple[str, str], ...] = ()
+    inherited: Tuple[int, ...] = ()
+    timeout_s: Optional[float] = None
+    grace_s: float = 5.0
+
+
+class Exit(NamedTuple):
+    """How a job ended: `exit_code` is minus n for signal n, `stopped` why the runner ended it."""
+
+    task: str
+    exit_code: int
+    duration_s: float
+    stderr_lines: Tuple[str, ...]
+    tail: Tuple[str, ...]
+    log_path: str
+    stopped: str = ''
+    printed_bytes: int = 0
+    start_error: str = ''
+
+
+class Launcher:
+    """Starts jobs and reports their ends; an implementation per kind of system."""
+
+    def start(self, job: Job) -> Optional[Exit]:
+        """Start a job; return an exit at once when it cannot even be started."""
+        raise NotImplementedError
+
+    def wait(self, timeout_s: Optional[float]) -> List[Exit]:
+        """Return the jobs that ended, after at most so long; early when a stop is requested."""
+        raise NotImplementedError
+
+    def stop_all(self, why: str, *, at_once: bool = False) -> None:
+        """Ask all jobs to end, and kill them after their grace, or at once."""
+        raise NotImplementedError

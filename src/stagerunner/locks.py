@@ -1,0 +1,181 @@
+"""One operating-system lock per name, which the kernel frees when its last holder is gone.
+
+A lock is `flock` (POSIX) or a locked byte (Windows) on a file that is never
+removed while somebody may wait for it.  The descriptor is handed down to the
+processor: when a runner is killed, its orphan keeps the stage locked for as
+long as it lives, and a dead one never blocks anybody.  So nothing is ever
+judged by age, process id or the presence of a file, and no unlock command
+exists.  The note beside it (`<name>.lock.json`) is for people only.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Any
+from typing import Dict
+from typing import Optional
+
+from stagerunner.errors import StateError
+from stagerunner.errors import Unreadable
+from stagerunner.errors import os_fault
+from stagerunner.files import make_folder
+from stagerunner.files import quarantine
+from stagerunner.files import read_json
+from stagerunner.files import sync_folder
+from stagerunner.files import write_json
+
+FOLDER = 'locks'
+
+#: How long a run waits for a lock, and how often it looks, in seconds.
+TIMEOUT_S = 10.0
+POLL_S = 0.05
+
+#: Windows locks bytes, not files; this one lies far beyond any content.
+_BYTE = 0x40000000
+
+_OPEN = (os.O_RDWR | os.O_CREAT | getattr(os, 'O_NOFOLLOW', 0) | getattr(os, 'O_NONBLOCK', 0)
+         | getattr(os, 'O_CLOEXEC', 0) | getattr(os, 'O_NOINHERIT', 0))
+
+
+def stage_lock(root: str, stage: str) -> str:
+    """Return the path of the lock that whoever runs this stage holds."""
+    return os.path.join(root, FOLDER, f'{stage}.lock')
+
+
+def run_lock(root: str, run_id: str) -> str:
+    """Return the path of the lock that the live run with this id holds.
+
+    It lies in a folder of its own, whose name no stage can have.
+    """
+    return os.path.join(root, FOLDER, '.run', f'{run_id}.lock')
+
+
+class Lock:
+    """A lock that is held, until `release`; its descriptor may be inherited."""
+
+    def __init__(self, path: str, descriptor: int):
+        self.path = path
+        self.descriptor = descriptor
+
+    def note(self, holder: Dict[str, Any]) -> None:
+        """Leave word who holds the lock, for people who read `locks/`."""
+        write_json(f'{self.path}.json', holder, durable=False)
+
+    def release(self) -> None:
+        """Let go; the lock stays held while a process that inherited it lives."""
+        try:
+            os.unlink(f'{self.path}.json')
+        except OSError:
+            pass
+        os.close(self.descriptor)
+
+    def discard(self) -> None:
+        """Let go and remove the file: whoever won it meanwhile looks again (`try_lock`)."""
+        try:
+            os.unlink(self.path)
+        except OSError:
+            pass
+        self.release()
+
+
+def try_lock(path: str) -> Optional[Lock]:
+    """Take the lock at `path`, or return None at once when somebody else has it.
+
+    What lies at `path` without being a plain file (a link, a pipe, a folder)
+    is set aside, never followed and never waited for.  Raises `StateError`
+    when the file cannot be opened or locked at all.
+    """
+    try:
+        while True:
+            descriptor = _open(path)
+            if descriptor is None:
+                continue
+            if not _try_os_lock(descriptor):
+                os.close(descriptor)
+                return None
+            if _is_still(path, descriptor):
+                return Lock(path, descriptor)
+            os.close(descriptor)
+    except OSError as error:
+        raise StateError(path, os_fault(error)) from error
+
+
+def holder_of(path: str) -> str:
+    """Say who noted to hold the lock at `path`, as far as is known."""
+    try:
+        note = read_json(f'{path}.json')
+    except Unreadable:
+        note = None
+    if not isinstance(note, dict) or 'pid' not in note:
+        return 'held by another process'
+    return (f'held by pid {note.get("pid")} on {note.get("host")} since {note.get("since")}, '
+            f'run {note.get("runId")}')
+
+
+def _open(path: str) -> Optional[int]:
+    """Return a descriptor of a plain file at `path`; None: something was in the way, try again."""
+    try:
+        descriptor = os.open(path, _OPEN, 0o666)
+    except FileNotFoundError:
+        make_folder(os.path.dirname(path))
+        return os.open(path, _OPEN, 0o666)
+    except OSError:
+        if not _set_aside(path):
+            raise
+        return None
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    _set_aside(path)
+    return None
+
+
+def _set_aside(path: str) -> bool:
+    """Move what is not a plain file out of the way; True when something was moved.
+
+    Only under a lock on the folder: two runners that clean up at once would
+    otherwise move away each other's fresh lock file.
+    """
+    if os.name == 'nt':  # pragma: no cover - no links or pipes among files there
+        return False
+    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        import fcntl
+
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        if not os.path.lexists(path) or stat.S_ISREG(os.lstat(path).st_mode):
+            return not os.path.lexists(path)
+        quarantine(path)
+        sync_folder(os.path.dirname(path))
+        return True
+    finally:
+        os.close(folder)
+
+
+def _try_os_lock(descriptor: int) -> bool:
+    if os.name == 'nt':  # pragma: no cover - run under wine by tests/windows
+        import msvcrt
+
+        os.lseek(descriptor, _BYTE, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_still(path: str, descriptor: int) -> bool:
+    """True unless the file was removed or replaced between opening and locking it."""
+    try:
+        there = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(there, os.fstat(descriptor))

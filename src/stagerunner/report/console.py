@@ -1,0 +1,153 @@
+"""What a run prints: one line per fact, or one JSON object per event.
+
+Lines about tasks and runs go to stdout, warnings and the first failure with
+the end of its log to stderr.  A reader that goes away (`| head`) is no error:
+the run goes on in silence.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from typing import Callable
+from typing import Dict
+from typing import Optional
+from typing import TextIO
+from typing import Tuple
+
+from stagerunner.events import Reason
+from stagerunner.events import RunEnded
+from stagerunner.events import Sink
+from stagerunner.events import TaskDone
+from stagerunner.events import TaskFailed
+from stagerunner.events import TaskInterrupted
+from stagerunner.events import TaskRestarted
+from stagerunner.events import TaskResumed
+from stagerunner.events import TaskRetrying
+from stagerunner.events import TaskSkipped
+from stagerunner.events import TaskStarted
+from stagerunner.events import Warned
+from stagerunner.schema import printable
+
+
+class Stream:
+    """A text stream that may go away at any time."""
+
+    def __init__(self, target: Optional[TextIO]):
+        self.target = target
+
+    def line(self, text: str) -> None:
+        """Print one line, unless nobody reads any more."""
+        if self.target is None:
+            return
+        try:
+            self.target.write(text + '\n')
+            self.target.flush()
+        except (OSError, ValueError):
+            self.target = None
+        except UnicodeError:
+            self.line(text.encode('ascii', 'backslashreplace').decode('ascii'))
+
+
+class Console(Sink):
+    """Plain lines, as in the contract."""
+
+    def __init__(self, out: Stream, err: Stream, *, is_quiet: bool = False):
+        self.out = out
+        self.err = err
+        self.is_quiet = is_quiet
+        self.first_failure: Optional[TaskFailed] = None
+
+    def receive(self, event: tuple) -> None:
+        if isinstance(event, TaskFailed) and self.first_failure is None:
+            self.first_failure = event
+        if isinstance(event, Warned):
+            self.err.line(f'warning: {printable(event.task)}: {printable(event.message)}')
+        elif isinstance(event, TaskRestarted):
+            self.err.line(f'note: {event.task} starts at line 0: {printable(event.why)}')
+        elif type(event) in _LINES and not (self.is_quiet and type(event) in _CHATTER):
+            self.out.line(_LINES[type(event)](event))
+        if isinstance(event, RunEnded):
+            self._tell_first_failure()
+
+    def _tell_first_failure(self) -> None:
+        """End with what went wrong first: the error, the log, its last lines."""
+        failure = self.first_failure
+        if failure is None:
+            return
+        headline = printable(failure.error.partition('\n')[0])
+        self.err.line(f'first failure: {failure.task}: {headline}')
+        if failure.log:
+            self.err.line(f'log: {failure.log}')
+            for line in failure.tail:
+                self.err.line(f'  | {printable(line)}')
+
+
+def reasons_text(reasons: Tuple[Reason, ...]) -> str:
+    """Return reasons for one line: the first, and how many more there are."""
+    first = printable(str(reasons[0])) if reasons else ''
+    return first if len(reasons) < 2 else f'{first} and {len(reasons) - 1} more'
+
+
+def _failed(event: TaskFailed) -> str:
+    lines = [line for line in event.error.split('\n') if line.strip()]
+    last = f' … {printable(lines[-1])}' if len(lines) > 1 else ''
+    return f'[FAIL] {event.task}: {printable(lines[0]) if lines else "unknown error"}{last}'
+
+
+def _resumed(event: TaskResumed) -> str:
+    note = f' ({event.note})' if event.note else ''
+    return f'[RESUME] {event.task} at line {event.line_offset}{note}'
+
+
+_LINES: Dict[type, Callable[[Any], str]] = {
+    TaskSkipped: lambda event: f'[SKIP] {event.task} ({event.why})',
+    TaskStarted: lambda event: f'[RUN] {event.task} ({reasons_text(event.reasons)})',
+    TaskResumed: _resumed,
+    TaskDone: lambda event: f'[DONE] {event.task} in {event.duration_s:.3f}s',
+    TaskRetrying: lambda event: (
+        f'[RETRY] {event.task} attempt {event.attempt} of {event.max_attempts} in '
+        f'{event.delay_s:.3g}s ({event.error_class}: {printable(event.error)})'),
+    TaskFailed: _failed,
+    TaskInterrupted: lambda event: f'[INTERRUPTED] {event.task}',
+    RunEnded: lambda event: f'Run {event.run_id} state: {event.state}',
+}
+
+#: What `--quiet` leaves out.
+_CHATTER = (TaskSkipped, TaskStarted, TaskDone)
+
+
+class JsonLines(Sink):
+    """One JSON object per event, and nothing else."""
+
+    def __init__(self, out: Stream):
+        self.out = out
+
+    def receive(self, event: tuple) -> None:
+        self.out.line(json.dumps(dict({'event': _event_name(type(event))}, **_plain(event)),
+                                 ensure_ascii=True))
+
+
+def _event_name(kind: type) -> str:
+    """Return the name of an event as scripts see it.
+
+    >>> _event_name(TaskSkipped)
+    'task_skipped'
+    """
+    return ''.join(f'_{c.lower()}' if c.isupper() else c for c in kind.__name__).lstrip('_')
+
+
+def _plain(event: Any) -> Dict[str, Any]:
+    return {_camel(name): [dict(zip(Reason._fields, entry)) if isinstance(entry, Reason)
+                           else entry for entry in value] if isinstance(value, tuple) else value
+            for name, value in zip(event._fields, event)}
+
+
+def _camel(name: str) -> str:
+    """Return a field name as JSON has it; seconds are spelled out.
+
+    >>> _camel('duration_s'), _camel('run_id'), _camel('line_offset')
+    ('durationSec', 'runId', 'lineOffset')
+    """
+    first, *rest = name.split('_')
+    return first + ''.join('Sec' if part == 's' else part.capitalize() for part in rest)

@@ -1,0 +1,60 @@
+"""The figures of a run: `state/metrics_<id>.json`, written for failed and interrupted runs too."""
+
+from __future__ import annotations
+
+from typing import Any
+from typing import Dict
+
+from stagerunner.events import AttemptEnded
+from stagerunner.events import RunEnded
+from stagerunner.events import RunStarted
+from stagerunner.events import Sink
+from stagerunner.events import TaskCancelled
+from stagerunner.events import TaskDone
+from stagerunner.events import TaskFailed
+from stagerunner.events import TaskInterrupted
+from stagerunner.events import TaskRetrying
+from stagerunner.events import TaskSkipped
+from stagerunner.files import write_json
+
+_STATUS = {TaskDone: 'ok', TaskSkipped: 'skipped', TaskFailed: 'failed',
+           TaskInterrupted: 'interrupted', TaskCancelled: 'cancelled'}
+
+
+class Metrics(Sink):
+    """Counts statuses, attempts and seconds, and writes them when the run ends."""
+
+    def __init__(self, path: str):
+        self.path = path
+        self.rows: Dict[str, Dict[str, Any]] = {}
+        self.started: RunStarted
+        self.retries = 0
+
+    def receive(self, event: tuple) -> None:
+        if isinstance(event, RunStarted):
+            self.started = event
+            self.rows = {task: {'stage': task, 'status': 'cancelled', 'durationSec': 0.0,
+                                'attempts': 0, 'retries': 0} for task in event.tasks}
+        elif isinstance(event, AttemptEnded):
+            row = self.rows[event.task]
+            row['attempts'] += 1
+            row['durationSec'] = round(row['durationSec'] + event.duration_s, 6)
+        elif isinstance(event, TaskRetrying):
+            self.rows[event.task]['retries'] += 1
+            self.retries += 1
+        elif type(event) in _STATUS:
+            self.rows[event.task]['status'] = _STATUS[type(event)]  # type: ignore[attr-defined]
+            if isinstance(event, TaskFailed):
+                self.rows[event.task].update({'error': event.error, 'class': event.error_class})
+        elif isinstance(event, RunEnded):
+            write_json(self.path, self._summary(event), durable=False)
+
+    def _summary(self, ended: RunEnded) -> Dict[str, Any]:
+        rows = list(self.rows.values())
+        counts = {f'{status}Stages': sum(row['status'] == status for row in rows)
+                  for status in ('ok', 'skipped', 'failed', 'cancelled', 'interrupted')}
+        return dict({
+            'runId': ended.run_id, 'timestamp': ended.at, 'pipeline': self.started.pipeline,
+            'state': ended.state, 'stages': rows, 'totalStages': len(rows)}, **counts,
+            durationSec=round(ended.duration_s, 6), retries=self.retries,
+            attempts=sum(row['attempts'] for row in rows), throttled=0)

@@ -1,0 +1,170 @@
+"""Find out whether a task can go on where it was stopped, and put its outputs back to that point.
+
+What binds a progress file is `state/checkpoint_<task>.json`, written before
+each launch: a key, an attempt and a private folder.  A progress file counts
+only while that record is unfinished, has the key of today, and the folder is
+there.  On any doubt the task starts at line 0 in an emptied folder.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Any
+from typing import Dict
+from typing import NamedTuple
+from typing import Optional
+from typing import Tuple
+
+from stagerunner.errors import StateError
+from stagerunner.errors import Unreadable
+from stagerunner.errors import os_fault
+from stagerunner.files import read_json
+from stagerunner.files import remove_tree
+from stagerunner.files import write_json
+from stagerunner.state.names import StateNames
+
+FORMAT = 1
+
+#: What `[RESUME]` adds when a processor commits lines without lengths (contract).
+NOT_VERIFIED = "outputs not verified: progress has no 'outputs'"
+
+
+class ResumePoint(NamedTuple):
+    """Where to go on: a line, and the committed length of every output (None: not told)."""
+
+    line_offset: int
+    lengths: Optional[Dict[str, int]]
+
+    @property
+    def note(self) -> str:
+        """Return what a person should know about resuming here, or nothing."""
+        return NOT_VERIFIED if self.lengths is None else ''
+
+
+class Binding(NamedTuple):
+    """What binds a progress file to one task, key and private folder."""
+
+    key: str
+    attempt: int
+    run_id: str
+    private: str
+    line_offset: int = 0
+    is_finished: bool = False
+
+
+def write_binding(names: StateNames, task: str, binding: Binding) -> None:
+    """Write `checkpoint_<task>.json` durably."""
+    write_json(names.checkpoint(task), {
+        'format': FORMAT, 'lineOffset': binding.line_offset, 'key': binding.key,
+        'attempt': binding.attempt, 'runId': binding.run_id, 'privateDir': binding.private,
+        'finished': binding.is_finished}, durable=True)
+
+
+def find(names: StateNames, task: str, key: str,
+         private: str) -> Tuple[Optional[ResumePoint], str]:
+    """Return where `task` can go on, or None and why it starts at line 0.
+
+    The reason is empty where there is nothing that could have been resumed.
+    Changes nothing on the disk.
+    """
+    try:
+        progress = read_json(names.progress(task))
+    except Unreadable as error:
+        return None, f'its progress file is unreadable: {error.fault}'
+    if progress is None:
+        return None, ''
+    doubt = _doubt_of_binding(names, task, key, private)
+    if doubt:
+        return None, doubt
+    return _point(progress, private)
+
+
+def _doubt_of_binding(names: StateNames, task: str, key: str, private: str) -> str:
+    try:
+        record = read_json(names.checkpoint(task))
+    except Unreadable:
+        return 'the record that binds its progress file is unreadable'
+    if not isinstance(record, dict) or record.get('format') != FORMAT:
+        return 'its progress file was not made by a run of this stage'
+    if record.get('finished') is not False:
+        return 'its progress file is left over from a finished run'
+    if record.get('key') != key:
+        return 'its inputs, processor or parameters changed since its progress was made'
+    if not os.path.isdir(private):
+        return 'its partial outputs are gone'
+    return ''
+
+
+def _point(progress: Any, private: str) -> Tuple[Optional[ResumePoint], str]:
+    offset = progress.get('lineOffset') if isinstance(progress, dict) else None
+    if not _is_count(offset):
+        return None, "its progress file has no valid 'lineOffset'"
+    if offset == 0:
+        return None, ''
+    if 'outputs' not in progress:
+        return ResumePoint(offset, None), ''
+    lengths = progress['outputs']
+    if not isinstance(lengths, dict):
+        return None, "'outputs' in its progress file is not an object of lengths"
+    for name, length in lengths.items():
+        doubt = _doubt_of_output(private, name, length)
+        if doubt:
+            return None, doubt
+    return ResumePoint(offset, lengths), ''
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _doubt_of_output(private: str, name: str, length: Any) -> str:
+    if not _is_count(length):
+        return f"its progress file has no valid length of '{name}'"
+    if os.path.isabs(name) or '..' in name.replace('\\', '/').split('/'):
+        return f"its progress file names '{name}' outside its output folder"
+    try:
+        found = os.lstat(os.path.join(private, name))
+    except (OSError, ValueError):
+        return f"its partial output '{name}' is gone"
+    if not stat.S_ISREG(found.st_mode) or found.st_size < length:
+        return f"its partial output '{name}' is shorter than what was committed"
+    return ''
+
+
+def restore(point: ResumePoint, private: str) -> None:
+    """Cut every committed output to its length and remove what was never committed.
+
+    Without lengths everything stays as the processor left it.
+    """
+    if point.lengths is None:
+        return
+    try:
+        for base, _, files in os.walk(private):
+            for file in files:
+                path = os.path.join(base, file)
+                name = os.path.relpath(path, private).replace(os.sep, '/')
+                if name not in point.lengths:
+                    os.unlink(path)
+        for name, length in point.lengths.items():
+            os.truncate(os.path.join(private, name), length)
+    except OSError as error:
+        raise StateError(private, os_fault(error)) from error
+
+
+def forget_progress(names: StateNames, task: str) -> None:
+    """Remove the progress file before a start at line 0."""
+    try:
+        remove_tree(names.progress(task))
+    except OSError as error:
+        raise StateError(names.progress(task), os_fault(error)) from error
+
+
+def final_offset(names: StateNames, task: str) -> int:
+    """Return the total number of lines that a finished processor committed."""
+    try:
+        progress = read_json(names.progress(task))
+    except Unreadable:
+        return 0
+    offset = progress.get('lineOffset') if isinstance(progress, dict) else 0
+    return offset if _is_count(offset) else 0

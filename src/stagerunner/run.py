@@ -1,0 +1,204 @@
+"""One invocation from opening its record to closing it: the engine behind every command."""
+
+from __future__ import annotations
+
+import os
+from typing import Callable
+from typing import Dict
+from typing import List
+from typing import Mapping
+from typing import NamedTuple
+from typing import Optional
+from typing import Sequence
+
+from stagerunner.clock import Clock
+from stagerunner.clock import Stop
+from stagerunner.clock import stamp
+from stagerunner.errors import OK
+from stagerunner.errors import LockTimeout
+from stagerunner.errors import StateError
+from stagerunner.events import RunEnded
+from stagerunner.events import RunStarted
+from stagerunner.events import Sink
+from stagerunner.facts import Observer
+from stagerunner.files import make_folder
+from stagerunner.fingerprint import Digests
+from stagerunner.launch.job import Launcher
+from stagerunner.locks import Lock
+from stagerunner.locks import holder_of
+from stagerunner.locks import run_lock
+from stagerunner.locks import try_lock
+from stagerunner.scheduler import Outcome
+from stagerunner.scheduler import Scheduler
+from stagerunner.state.names import StateNames
+from stagerunner.state.run import COMPLETED
+from stagerunner.state.run import FAILED
+from stagerunner.state.run import INTERRUPTED
+from stagerunner.state.run import RunRecord
+from stagerunner.state.run import forget_old_runs
+from stagerunner.state.run import forget_run
+from stagerunner.state.run import sweep
+from stagerunner.state.run import write_run
+from stagerunner.task import Attempts
+from stagerunner.task import Setting
+from stagerunner.tasks import make_tasks
+from stagerunner.workspace import Workspace
+
+
+class Request(NamedTuple):
+    """What somebody wants to be run."""
+
+    workspace: Workspace
+    run_id: str
+    lock_timeout_s: float
+    python: str
+    python_version: str
+
+
+class Parts(NamedTuple):
+    """The real or faked things that an engine works with."""
+
+    clock: Clock
+    stop: Stop
+    launcher: Launcher
+    sinks: Sequence[Sink]
+    environment: Mapping[str, str]
+    spread: Callable[[], float]
+    pid: int
+    host: str
+
+
+class Broadcast:
+    """Hands each event to every sink in turn.
+
+    A sink that cannot write does not keep the others from hearing; the first
+    such error is raised when all have heard.
+    """
+
+    def __init__(self, sinks: Sequence[Sink]):
+        self.sinks = sinks
+
+    def __call__(self, event: tuple) -> None:
+        errors: List[StateError] = []
+        for sink in self.sinks:
+            try:
+                sink.receive(event)
+            except StateError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+
+def execute(request: Request, parts: Parts) -> int:
+    """Run a pipeline and return the exit code.
+
+    Raises `LockTimeout` when the run id is in use and `StateError` when what
+    happened could not be written down; the run's record then says `failed`,
+    if that at least can be written.
+    """
+    workspace, run_id = request.workspace, request.run_id
+    names = StateNames(workspace.root)
+    make_folder_or_fail(names.folder)
+    lock = _take_run_lock(workspace.root, run_id)
+    began = parts.clock.monotonic()
+    record = RunRecord(run_id, workspace.pipeline.name, workspace.pipeline.version,
+                       stamp(parts.clock.now()), pid=parts.pid, host=parts.host)
+    try:
+        lock.note(_holder(parts, run_id, record.started_at))
+        forget_run(names, run_id)
+        write_run(names, record)
+        emit = Broadcast(parts.sinks)
+        try:
+            outcome = _run_tasks(request, parts, names, emit)
+            _close(names, record, outcome, parts, emit, began)
+        except StateError:
+            _give_up(names, record, parts, emit, began)
+            raise
+        sweep(names)
+        forget_old_runs(names, workspace.root, workspace.pipeline.keep_runs)
+    finally:
+        lock.release()
+    return 128 + parts.stop.signum if parts.stop.is_requested else outcome.exit_code
+
+
+def make_folder_or_fail(path: str) -> None:
+    """Make a folder of ours, or raise `StateError`."""
+    from stagerunner.errors import os_fault
+
+    try:
+        make_folder(path)
+    except OSError as error:
+        raise StateError(path, os_fault(error)) from error
+
+
+def _take_run_lock(root: str, run_id: str) -> Lock:
+    path = run_lock(root, run_id)
+    lock = try_lock(path)
+    if lock is None:
+        raise LockTimeout(f"run '{run_id}'", os.path.relpath(path, root).replace(os.sep, '/'),
+                          0.0, holder_of(path))
+    return lock
+
+
+def _holder(parts: Parts, run_id: str, since: str) -> Dict[str, object]:
+    return {'pid': parts.pid, 'host': parts.host, 'runId': run_id, 'since': since}
+
+
+def _run_tasks(request: Request, parts: Parts, names: StateNames, emit: Broadcast) -> Outcome:
+    workspace = request.workspace
+    tasks = make_tasks(workspace)
+    digests = Digests(names.index(), parts.clock)
+    digests.load()
+    observer = Observer(workspace.root, digests, request.python_version, parts.environment)
+    setting = Setting(workspace.root, request.run_id, request.python, parts.environment,
+                      _holder(parts, request.run_id, stamp(parts.clock.now())))
+    performer = Attempts(setting, observer, parts.launcher, parts.clock, emit, tasks)
+    scheduler = Scheduler(performer, parts.clock, parts.stop, emit, request.lock_timeout_s,
+                          parts.spread)
+    emit(RunStarted(request.run_id, workspace.pipeline.name, stamp(parts.clock.now()),
+                    tuple(task.name for task in tasks)))
+    try:
+        return scheduler.run(tasks)
+    finally:
+        digests.save()
+
+
+def _close(names: StateNames, record: RunRecord, outcome: Outcome, parts: Parts,
+           emit: Broadcast, began: float) -> None:
+    """Write the end of the run down, then tell it."""
+    state = INTERRUPTED if parts.stop.is_requested else (
+        COMPLETED if outcome.exit_code == OK else FAILED)
+    now = stamp(parts.clock.now())
+    write_run(names, record._replace(ended_at=now, state=state,
+                                     first_failure=outcome.first_failure))
+    emit(RunEnded(record.run_id, now, parts.clock.monotonic() - began, state))
+
+
+def _give_up(names: StateNames, record: RunRecord, parts: Parts, emit: Broadcast,
+             began: float) -> None:
+    """Try to leave a true record although state could not be written; the first error matters."""
+    now = stamp(parts.clock.now())
+    for last_will in (
+            lambda: write_run(names, record._replace(ended_at=now, state=FAILED)),
+            lambda: emit(RunEnded(record.run_id, now, parts.clock.monotonic() - began, FAILED))):
+        try:
+            last_will()
+        except StateError:
+            continue
+
+
+def new_run_id(clock: Clock, pid: int) -> str:
+    """Return an id that sorts by time and is used by no other run on this host.
+
+    >>> class Epoch(Clock):
+    ...     def now(self): return 0.5
+    >>> new_run_id(Epoch(), 7)
+    '19700101T000000.500000-7'
+    """
+    text = stamp(clock.now())
+    return text[:26].replace('-', '').replace(':', '') + f'-{pid}'
+
+
+def first_line(error: Optional[BaseException]) -> str:
+    """Return the first line of an error, for a message of one line."""
+    return str(error).partition('\n')[0]

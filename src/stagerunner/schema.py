@@ -1,0 +1,293 @@
+"""Check decoded JSON against a table of keys and collect every fault with its place.
+
+A checker takes a value and where it stands, and returns the value to go on
+with.  What is wrong is added to a list of faults instead of being raised, so
+that the author of a file learns of all faults in one go.  The tables of
+checkers are data: `definition` has the one for `pipeline.json`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+from typing import Callable
+from typing import Dict
+from typing import List
+from typing import NamedTuple
+from typing import Optional
+from typing import Sequence
+from typing import Tuple
+
+Where = Tuple[Any, ...]
+
+#: No time in a definition may be longer than this, in seconds (some ten years).
+LONGEST_S = 315_000_000
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong: its place as keys and indexes from the top, and a message."""
+
+    where: Where
+    message: str
+    #: The key inside `where` that the message is about; it only decides the order.
+    key: str = ''
+
+    def line(self, file: str) -> str:
+        """Return the fault as users see it: file, place, fact."""
+        place = place_text(self.where)
+        return f'{file}: {place}: {self.message}' if place else f'{file}: {self.message}'
+
+
+def place_text(where: Where) -> str:
+    """Spell a place the way a programmer would.
+
+    >>> place_text(('stages', 1, 'checkpoint', 'lineInterval'))
+    'stages[1].checkpoint.lineInterval'
+    """
+    text = ''
+    for part in where:
+        if isinstance(part, int):
+            text += f'[{part}]'
+        else:
+            text += f'.{printable(part)}' if text else printable(part)
+    return text
+
+
+def printable(text: str) -> str:
+    """Return user text that cannot move the cursor or break a line."""
+    return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def in_file_order(faults: Sequence[Fault], document: Any) -> List[Fault]:
+    """Sort faults by where their places stand in the document, top to bottom."""
+    return sorted(faults, key=lambda fault: _position(
+        fault.where + ((fault.key,) if fault.key else ()), document))
+
+
+def _position(where: Where, document: Any) -> Tuple[int, ...]:
+    position = []
+    for part in where:
+        if isinstance(document, dict):
+            keys = list(document)
+            position.append(keys.index(part) if part in document else len(keys))
+            document = document.get(part)
+        elif isinstance(document, list) and isinstance(part, int):
+            position.append(part)
+            document = document[part] if part < len(document) else None
+        else:
+            break
+    return tuple(position)
+
+
+def describe(value: Any) -> str:
+    """Name a JSON value in a message, short and on one line."""
+    if value is None:
+        return 'null'
+    if isinstance(value, bool):
+        return 'true' if value else 'false'
+    if isinstance(value, str):
+        return ascii(value) if len(value) <= 60 else ascii(value[:57]) + '...'
+    if isinstance(value, dict):
+        return 'an object'
+    return 'a list' if isinstance(value, list) else repr(value)[:60]
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Return a suggestion to append to a message about an unknown name, or nothing."""
+    import difflib
+
+    folded = {key.lower(): key for key in known}
+    close = difflib.get_close_matches(name.lower(), list(folded), 1, 0.6)
+    return f", did you mean '{folded[close[0]]}'?" if close else ''
+
+
+class Checker:
+    """Checks one value; the base accepts everything."""
+
+    def check(self, value: Any, where: Where, faults: List[Fault]) -> Any:
+        """Return the value to go on with; add what is wrong to `faults`."""
+        return value
+
+
+class Text(Checker):
+    """A string that `rule`, when given, finds nothing wrong with (it returns the complaint)."""
+
+    def __init__(self, rule: Optional[Callable[[str], Optional[str]]] = None, *,
+                 may_be_empty: bool = False):
+        self.rule = rule
+        self.may_be_empty = may_be_empty
+
+    def check(self, value: Any, where: Where, faults: List[Fault]) -> Any:
+        if not isinstance(value, str):
+            faults.append(Fault(where, f'expected a string, got {describe(value)}'))
+            return None
+        complaint = None
+        if '\0' in value:
+            complaint = 'must not contain a NUL character'
+        elif not value and not self.may_be_empty:
+            complaint = 'must not be empty'
+        elif self.rule:
+            complaint = self.rule(value)
+        if complaint:
+            faults.append(Fault(where, complaint))
+            return None
+        return value
+
+
+class Flag(Checker):
+    """true or false."""
+
+    def check(self, value: Any, where: Where, faults: List[Fault]) -> Any:
+        if not isinstance(value, bool):
+            faults.append(Fault(where, f'expected true or false, got {describe(value)}'))
+        return value
+
+
+class Choice(Checker):
+    """One of a few strings."""
+
+    def __init__(self, *allowed: str):
+        self.allowed = allowed
+
+    def check(self, value: Any, where: Where, faults: List[Fault]) -> Any:
+        if not isinstance(value, str) or value not in self.allowed:
+            names = ' or '.join(repr(name) for name in self.allowed)
+            hint = nearest(value, self.allowed) if isinstance(value, str) else ''
+            faults.append(Fault(where, f'expected {names}, got {describe(value)}{hint}'))
+        return value
+
+
+class Number(Checker):
+    """A number from `least` to `most`, a whole one where `whole` says so."""
+
+    def __init__(self, least: float = 0, most: float = LONGEST_S, *,
+                 whole: bool = False, above: bool = False):
+        self.least = least
+        self.most = most
+        self.whole = whole
+        self.above = above
+
+    def check(self, value: Any, where: Where, faults: List[Fault]) -> Any:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if is_number and self.whole and not float(value).is_integer():
+            is_number = False
+        if not is_number or not self._is_in_range(value):
+            faults.append(Fault(where, f'expected {self._wanted()}, got {describe(value)}'))
+            return value
+        return int(value) if self.whole else value
+
+    def _is_in_range(self, value: float) -> bool:
+        low = value > self.least if self.above else value >= self.least
+        return low and value <= self.most and math.isfinite(value)
+
+    def _wanted(self) -> str:
+        kind = 'a whole number' if self.whole else 'a number'
+        if self.most != LONGEST_S:
+            return f'{kind} from {self.least:g} to {self.most:g}'
+        if self._is_in_range(self.least) and self.least != 1:
+            return f'{kind} of at least {self.least:g}'
+        return f'{kind} above {0 if self.whole else self.least:g}'
+
+
+class ListOf(Checker):
+    """A list whose entries are all checked by `entry`."""
+
+    def __init__(self, entry: Checker, *, at_least: int = 0):
+        self.entry = entry
+        self.at_least = at_least
+
+    def check(self, value: Any, where: Where, faults: List[Fault]) -> Any:
+        if not isinstance(value, list):
+            faults.append(Fault(where, f'expected a list, got {describe(value)}'))
+            return []
+        if len(value) < self.at_least:
+            faults.append(Fault(where, f'expected at least {self.at_least}, got an empty list'))
+        return [self.entry.check(entry, where + (index,), faults)
+                for index, entry in enumerate(value)]
+
+
+class Mapping(Checker):
+    """An object with free keys; `key_rule` finds fault with a key, `value` checks the values."""
+
+    def __init__(self, value: Optional[Checker] = None,
+                 key_rule: Optional[Callable[[str], Optional[str]]] = None):
+        self.value = value or AnyJson()
+        self.key_rule = key_rule
+
+    def check(self, value: Any, where: Where, faults: List[Fault]) -> Any:
+        if not _is_object(value, where, faults):
+            return {}
+        result = {}
+        for key, entry in value.items():
+            complaint = self.key_rule(key) if self.key_rule else None
+            if complaint:
+                faults.append(Fault(where + (key,), complaint))
+            result[key] = self.value.check(entry, where + (key,), faults)
+        return result
+
+
+class AnyJson(Checker):
+    """Any JSON value without duplicate keys."""
+
+    def check(self, value: Any, where: Where, faults: List[Fault]) -> Any:
+        if isinstance(value, dict):
+            _is_object(value, where, faults)
+            return {key: self.check(entry, where + (key,), faults)
+                    for key, entry in value.items()}
+        if isinstance(value, list):
+            return [self.check(entry, where + (index,), faults)
+                    for index, entry in enumerate(value)]
+        return value
+
+
+class Key(NamedTuple):
+    """One key of an object: how it is checked and what holds when it is not given."""
+
+    checker: Checker
+    default: Any = None
+    required: bool = False
+
+
+class Record(Checker):
+    """An object with known keys only.
+
+    `later` are keys of the contract that this version does not implement: they
+    are refused by name, so that nobody believes they have an effect.
+    """
+
+    def __init__(self, keys: Dict[str, Key], *, later: Sequence[str] = ()):
+        self.keys = keys
+        self.later = tuple(later)
+
+    def check(self, value: Any, where: Where, faults: List[Fault]) -> Any:
+        """Return only the keys that were given; `complete` adds the defaults."""
+        if not _is_object(value, where, faults):
+            return {}
+        result = {}
+        for key, entry in value.items():
+            if key in self.keys:
+                result[key] = self.keys[key].checker.check(entry, where + (key,), faults)
+            else:
+                faults.append(Fault(where, self._unknown(key), key))
+        for key, rule in self.keys.items():
+            if rule.required and key not in value:
+                faults.append(Fault(where, f"key '{key}' is missing", key))
+        return result
+
+    def _unknown(self, key: str) -> str:
+        if key in self.later:
+            return f"key '{key}' is not supported by this version"
+        return f'unknown key {describe(key)}{nearest(key, list(self.keys))}'
+
+    def complete(self, given: Dict[str, Any]) -> Dict[str, Any]:
+        """Return `given` with the default of every key that is not in it."""
+        return {key: given.get(key, rule.default) for key, rule in self.keys.items()}
+
+
+def _is_object(value: Any, where: Where, faults: List[Fault]) -> bool:
+    if not isinstance(value, dict):
+        faults.append(Fault(where, f'expected an object, got {describe(value)}'))
+        return False
+    for key in getattr(value, 'repeated', ()):
+        faults.append(Fault(where, f'duplicate key {describe(key)}'))
+    return True

@@ -1,0 +1,1 @@
+"""What lies under `state/` and in the markers: one module per kind of file."""

@@ -1,0 +1,105 @@
+"""The marker of a finished task: its key, what went into it, and a manifest of its outputs.
+
+`outputDir/.<task>.done` is the one file that decides whether a task may be
+skipped.  It is written last, when every output it lists is in place.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+from typing import Dict
+from typing import NamedTuple
+from typing import Optional
+from typing import Tuple
+
+from stagerunner.errors import Unreadable
+from stagerunner.files import read_json
+
+#: Version of the file's shape; a newer one is refused, an older one counts as absent.
+FORMAT = 1
+
+
+class Output(NamedTuple):
+    """One published file: its path below `outputDir`, and its bytes (or the target of a link)."""
+
+    path: str
+    size: int
+    digest: str
+    link: Optional[str] = None
+
+
+class Marker(NamedTuple):
+    """What a success left behind; `parts` is what the key was made of, as plain JSON."""
+
+    task: str
+    key: str
+    run_id: str
+    done_at: str
+    duration_s: float
+    is_staged: bool
+    parts: Dict[str, Any]
+    outputs: Tuple[Output, ...]
+
+
+def marker_name(task: str) -> str:
+    """Return the file name of a task's marker."""
+    return f'.{task}.done'
+
+
+def marker_path(output_dir: str, task: str) -> str:
+    """Return where the marker of a task lies, given the path of its output folder."""
+    return os.path.join(output_dir, marker_name(task))
+
+
+def to_json(marker: Marker) -> Dict[str, Any]:
+    """Return a marker as it is written."""
+    return {'format': FORMAT, 'task': marker.task, 'key': marker.key, 'runId': marker.run_id,
+            'doneAt': marker.done_at, 'durationSec': marker.duration_s,
+            'staged': marker.is_staged, 'parts': marker.parts,
+            'outputs': [_output_to_json(output) for output in marker.outputs]}
+
+
+def _output_to_json(output: Output) -> Dict[str, Any]:
+    entry = {'path': output.path, 'size': output.size, 'sha256': output.digest}
+    if output.link is not None:
+        entry['link'] = output.link
+    return entry
+
+
+def read_marker(path: str, task: str) -> Optional[Marker]:
+    """Return the marker at `path`, or None where there is none.
+
+    Raises `Unreadable` for a file that is not a marker of this task.
+    """
+    value = read_json(path)
+    if value is None:
+        return None
+    try:
+        if value['format'] != FORMAT:
+            raise Unreadable(path, f'has format {value["format"]!r}, this version reads {FORMAT}')
+        if value['task'] != task:
+            raise Unreadable(path, f'belongs to {value["task"]!r}')
+        outputs = tuple(_output_from_json(entry) for entry in value['outputs'])
+        return Marker(task, _text(value['key']), _text(value['runId']), _text(value['doneAt']),
+                      float(value['durationSec']), value['staged'] is True,
+                      dict(value['parts']), outputs)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Unreadable(path, 'is not a marker of this runner') from error
+
+
+def _output_from_json(entry: Dict[str, Any]) -> Output:
+    path = _text(entry['path'])
+    if os.path.isabs(path) or '..' in path.split('/'):
+        raise ValueError(path)
+    size = entry['size']
+    if isinstance(size, bool) or not isinstance(size, int):
+        raise TypeError(size)
+    link = entry.get('link')
+    return Output(path, size, _text(entry['sha256']), None if link is None else _text(link))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value

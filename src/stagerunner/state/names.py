@@ -1,0 +1,70 @@
+"""Every path under `state/`, in one place."""
+
+from __future__ import annotations
+
+import os
+
+FOLDER = 'state'
+
+
+class StateNames:
+    """Paths of state files below a workspace root; `task` is a stage or `stage[name]`."""
+
+    def __init__(self, root: str):
+        self.folder = os.path.join(root, FOLDER)
+
+    def run(self, run_id: str) -> str:
+        """The record of a run."""
+        return os.path.join(self.folder, f'run_{run_id}.json')
+
+    def metrics(self, run_id: str) -> str:
+        """The figures of a run."""
+        return os.path.join(self.folder, f'metrics_{run_id}.json')
+
+    def stage(self, task: str) -> str:
+        """The last result of a task, for people."""
+        return os.path.join(self.folder, f'stage_{task}.json')
+
+    def checkpoint(self, task: str) -> str:
+        """What binds the progress of a task."""
+        return os.path.join(self.folder, f'checkpoint_{task}.json')
+
+    def progress(self, task: str) -> str:
+        """What a processor last committed."""
+        return os.path.join(self.folder, f'progress_{task}.json')
+
+    def retry(self, task: str) -> str:
+        """What a processor says of its next attempt."""
+        return os.path.join(self.folder, f'retry_{task}.json')
+
+    def logs(self, run_id: str) -> str:
+        """The folder of what the processors of a run printed."""
+        return os.path.join(self.folder, 'logs', run_id)
+
+    def log(self, run_id: str, task: str, attempt: int) -> str:
+        """What one attempt printed."""
+        return os.path.join(self.logs(run_id), f'{task}.{attempt}.log')
+
+    def bug_log(self) -> str:
+        """Where the traceback of a bug in the runner goes."""
+        return os.path.join(self.folder, 'logs', f'bug-{os.getpid()}.log')
+
+    def index(self) -> str:
+        """The derived index: may be deleted at any time."""
+        return os.path.join(self.folder, 'index.json')
+
+    def pipeline_checkpoint(self) -> str:
+        """The checkpoint file of documents 000 and 001: all stages at a glance."""
+        return os.path.join(self.folder, 'pipeline_checkpoint.json')
+
+    def finished_runs(self) -> list:  # type: ignore[type-arg]
+        """Return the ids of all runs that have a record, oldest record first."""
+        found = []
+        for entry in os.scandir(self.folder):
+            if entry.name.startswith('run_') and entry.name.endswith('.json'):
+                found.append((entry.stat().st_mtime_ns, entry.name[4:-5]))
+        return [run_id for _, run_id in sorted(found)]
+
+    def relative(self, path: str) -> str:
+        """Return a path of this folder as people write it: `state/…`."""
+        return f'{FOLDER}/' + os.path.relpath(path, self.folder).replace(os.sep, '/')

@@ -1,0 +1,85 @@
+"""The record of a run: `state/run_<id>.json`, and the removal of old runs."""
+
+from __future__ import annotations
+
+from typing import Any
+from typing import Dict
+from typing import Iterator
+from typing import NamedTuple
+from typing import Optional
+
+from stagerunner import __version__
+from stagerunner.errors import StateError
+from stagerunner.errors import os_fault
+from stagerunner.files import leftovers
+from stagerunner.files import remove_tree
+from stagerunner.files import write_json
+from stagerunner.locks import run_lock
+from stagerunner.locks import try_lock
+from stagerunner.state.names import StateNames
+
+RUNNING, COMPLETED, FAILED, INTERRUPTED = 'running', 'completed', 'failed', 'interrupted'
+
+
+class RunRecord(NamedTuple):
+    """What is known of a run; `ended_at` is None while it goes on."""
+
+    run_id: str
+    pipeline: str
+    version: str
+    started_at: str
+    ended_at: Optional[str] = None
+    state: str = RUNNING
+    pid: int = 0
+    host: str = ''
+    first_failure: Optional[str] = None
+
+
+def write_run(names: StateNames, record: RunRecord) -> None:
+    """Write the record durably: a run that was acknowledged is on the disk."""
+    write_json(names.run(record.run_id), _to_json(record), durable=True)
+
+
+def _to_json(record: RunRecord) -> Dict[str, Any]:
+    return {'runId': record.run_id, 'pipeline': record.pipeline, 'version': record.version,
+            'startedAt': record.started_at, 'endedAt': record.ended_at, 'state': record.state,
+            'pid': record.pid, 'host': record.host, 'runnerVersion': __version__,
+            'firstFailure': record.first_failure}
+
+
+def forget_run(names: StateNames, run_id: str) -> None:
+    """Remove the figures and logs of a former run with this id; its record is about to be new."""
+    for path in (names.metrics(run_id), names.logs(run_id)):
+        _remove(path)
+
+
+def forget_old_runs(names: StateNames, root: str, keep: int) -> None:
+    """Remove record, figures and logs of all but the newest `keep` runs, live ones excepted."""
+    runs = names.finished_runs()
+    for run_id in runs[:-keep]:
+        lock = try_lock(run_lock(root, run_id))
+        if lock is None:
+            continue
+        for path in (names.metrics(run_id), names.logs(run_id), names.run(run_id)):
+            _remove(path)
+        lock.discard()
+
+
+def sweep(names: StateNames) -> None:
+    """Remove what killed runners left half-written under `state/`."""
+    for path in list(_leftovers(names.folder)):
+        _remove(path)
+
+
+def _leftovers(folder: str) -> Iterator[str]:
+    try:
+        yield from leftovers(folder)
+    except FileNotFoundError:
+        return
+
+
+def _remove(path: str) -> None:
+    try:
+        remove_tree(path)
+    except OSError as error:
+        raise StateError(path, os_fault(error)) from error

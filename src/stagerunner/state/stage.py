@@ -1,0 +1,75 @@
+"""The last result of a task, for people: `state/stage_<task>.json`.  What decides is the marker."""
+
+from __future__ import annotations
+
+from typing import Any
+from typing import Dict
+from typing import List
+from typing import Optional
+from typing import Sequence
+from typing import Tuple
+
+from stagerunner.events import AttemptEnded
+from stagerunner.events import Reason
+from stagerunner.events import Sink
+from stagerunner.events import TaskDone
+from stagerunner.events import TaskFailed
+from stagerunner.events import TaskInterrupted
+from stagerunner.events import TaskStarted
+from stagerunner.files import write_json
+from stagerunner.state.names import StateNames
+
+#: So many attempts of a task are kept in its record, the newest ones.
+KEPT_ATTEMPTS = 20
+
+
+class StageRecords(Sink):
+    """Gathers what happens to each task and writes its record when an attempt ended.
+
+    A skip leaves the record as it is.  It may be thrown away at any time, so
+    it is written as a whole but not flushed.
+    """
+
+    def __init__(self, names: StateNames, run_id: str):
+        self.names = names
+        self.run_id = run_id
+        self.reasons: Dict[str, Tuple[Reason, ...]] = {}
+        self.attempts: Dict[str, List[AttemptEnded]] = {}
+
+    def receive(self, event: tuple) -> None:
+        if isinstance(event, TaskStarted):
+            self.reasons[event.task] = event.reasons
+        elif isinstance(event, AttemptEnded):
+            self.attempts.setdefault(event.task, []).append(event)
+            if event.delay_s is not None:
+                self._write(event.task, 'failed', event.duration_s, error=event.error)
+        elif isinstance(event, TaskDone):
+            self._write(event.task, 'ok', event.duration_s, key=event.key,
+                        is_staged=event.is_staged)
+        elif isinstance(event, TaskFailed):
+            self._write(event.task, 'failed', event.duration_s, error=event.error)
+        elif isinstance(event, TaskInterrupted):
+            self._write(event.task, 'interrupted', event.duration_s, error='interrupted')
+
+    def _write(self, task: str, status: str, duration_s: float, *, key: Optional[str] = None,
+               error: Optional[str] = None, is_staged: bool = True) -> None:
+        attempts = self.attempts.get(task, ())[-KEPT_ATTEMPTS:]
+        write_json(self.names.stage(task), {
+            'lastStatus': status, 'lastDurationSec': round(duration_s, 6),
+            'idempotencyKey': key, 'lastError': error, 'runId': self.run_id,
+            'staged': is_staged, 'reasons': reasons_to_json(self.reasons.get(task, ())),
+            'attempts': [_attempt_to_json(attempt) for attempt in attempts],
+        }, durable=False)
+
+
+def reasons_to_json(reasons: Sequence[Reason]) -> List[Dict[str, Any]]:
+    """Return reasons as they stand in records and in `--json` output."""
+    return [dict(zip(Reason._fields, reason)) for reason in reasons]
+
+
+def _attempt_to_json(attempt: AttemptEnded) -> Dict[str, Any]:
+    return {'attempt': attempt.attempt, 'status': attempt.status,
+            'startedAt': attempt.started_at, 'durationSec': round(attempt.duration_s, 6),
+            'exitCode': attempt.exit_code, 'class': attempt.error_class, 'error': attempt.error,
+            'delaySec': attempt.delay_s, 'lineOffset': attempt.line_offset,
+            'verified': attempt.is_verified, 'log': attempt.log}

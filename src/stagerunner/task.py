@@ -1,0 +1,431 @@
+"""One attempt of one task: look, decide, launch, check what came of it, hand it over for commit.
+
+Nothing here sleeps or retries: `start` begins an attempt, `wait` returns the
+results of those that ended, and the scheduler does the rest.  The stage's lock
+is held from before the look that binds until the result is durable.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Callable
+from typing import Dict
+from typing import List
+from typing import Mapping
+from typing import NamedTuple
+from typing import Optional
+from typing import Sequence
+from typing import Tuple
+
+from stagerunner import retry
+from stagerunner.clock import Clock
+from stagerunner.clock import stamp
+from stagerunner.commit import Finished
+from stagerunner.commit import commit
+from stagerunner.environment import Given
+from stagerunner.environment import variables
+from stagerunner.errors import OK
+from stagerunner.errors import FAILED
+from stagerunner.errors import STATE
+from stagerunner.errors import InputChanged
+from stagerunner.errors import RunnerError
+from stagerunner.errors import StageError
+from stagerunner.errors import Unreadable
+from stagerunner.events import Reason
+from stagerunner.events import TaskRestarted
+from stagerunner.events import TaskResumed
+from stagerunner.events import TaskStarted
+from stagerunner.events import Warned
+from stagerunner.facts import Facts
+from stagerunner.facts import Observer
+from stagerunner.files import make_folder
+from stagerunner.files import quarantine
+from stagerunner.fingerprint import snapshot_of
+from stagerunner.launch.job import INTERRUPTED as ASKED_TO_STOP
+from stagerunner.launch.job import TIMED_OUT
+from stagerunner.launch.job import Exit
+from stagerunner.launch.job import Job
+from stagerunner.launch.job import Launcher
+from stagerunner.locks import Lock
+from stagerunner.locks import holder_of
+from stagerunner.locks import stage_lock
+from stagerunner.locks import try_lock
+from stagerunner.plan import SKIP
+from stagerunner.plan import Decision
+from stagerunner.plan import decide
+from stagerunner.publish import check_declared
+from stagerunner.publish import check_room
+from stagerunner.publish import describe_outputs
+from stagerunner.publish import discard
+from stagerunner.publish import prepare
+from stagerunner.publish import private_folder
+from stagerunner.publish import written_directly
+from stagerunner.publish import written_files
+from stagerunner.resume import Binding
+from stagerunner.resume import final_offset
+from stagerunner.resume import forget_progress
+from stagerunner.resume import restore
+from stagerunner.resume import write_binding
+from stagerunner.state.marker import Marker
+from stagerunner.state.marker import Output
+from stagerunner.state.marker import marker_path
+from stagerunner.state.marker import read_marker
+from stagerunner.state.names import StateNames
+from stagerunner.tasks import Task
+
+#: How an attempt can end.
+DONE, SKIPPED, BROKEN, STOPPED, BUSY = 'ok', 'skipped', 'failed', 'interrupted', 'busy'
+
+
+class Result(NamedTuple):
+    """What came of one attempt; of a skip, the key and when the outputs were made.
+
+    `exit_code` is what the runner exits with because of this result, `code`
+    what the processor ended with (None when it was not started).
+    """
+
+    task: Task
+    status: str
+    attempt: int
+    started_at: str = ''
+    duration_s: float = 0.0
+    reasons: Tuple[Reason, ...] = ()
+    key: str = ''
+    done_at: str = ''
+    code: Optional[int] = None
+    exit_code: int = OK
+    error: str = ''
+    error_class: str = ''
+    log: str = ''
+    tail: Tuple[str, ...] = ()
+    line_offset: int = 0
+    is_verified: bool = True
+    is_staged: bool = True
+    total_lines: Optional[int] = None
+
+
+class Performer:
+    """What the scheduler needs to get tasks done; a dry run and tests bring another one."""
+
+    def start(self, task: Task, attempt: int) -> Optional[Result]:
+        """Begin an attempt; return its result when there is nothing to wait for."""
+        raise NotImplementedError
+
+    def wait(self, timeout_s: Optional[float]) -> List[Result]:
+        """Return the results of attempts that ended, after at most so long."""
+        raise NotImplementedError
+
+    def stop(self, *, at_once: bool) -> None:
+        """Ask what runs to end; the results come from `wait` as always."""
+        raise NotImplementedError
+
+
+class Setting(NamedTuple):
+    """What is the same for all attempts of a run."""
+
+    root: str
+    run_id: str
+    python: str
+    inherited: Mapping[str, str]
+    holder: Dict[str, object]
+
+
+class _Attempt(NamedTuple):
+    """An attempt that is under way."""
+
+    task: Task
+    number: int
+    lock: Lock
+    facts: Facts
+    decision: Decision
+    private: str
+    made_ns: int
+    started_at: str
+
+
+class Attempts(Performer):
+    """The real performer: locks, files and processes."""
+
+    def __init__(self, setting: Setting, observer: Observer, launcher: Launcher, clock: Clock,
+                 emit: Callable[[tuple], None], tasks: Sequence[Task]):
+        self.setting = setting
+        self.names = StateNames(setting.root)
+        self.observer = observer
+        self.launcher = launcher
+        self.clock = clock
+        self.emit = emit
+        self.tasks = tasks
+        self.under_way: Dict[str, _Attempt] = {}
+
+    # -- beginning -------------------------------------------------------------
+
+    def start(self, task: Task, attempt: int) -> Optional[Result]:
+        path = stage_lock(self.setting.root, task.stage.name)
+        lock = try_lock(path)
+        if lock is None:
+            return self._without_lock(task, attempt, path)
+        try:
+            result = self._begin(task, attempt, lock)
+        except BaseException:
+            lock.release()
+            raise
+        if result is not None:
+            lock.release()
+        return result
+
+    def _without_lock(self, task: Task, attempt: int, path: str) -> Result:
+        """Skip what somebody else's lock does not keep from being valid, else report who has it."""
+        facts = self.observer.observe(task)
+        if decide(task.stage, facts).action == SKIP:
+            return self._skipped(task, attempt, facts)
+        return Result(task, BUSY, attempt, error=holder_of(path))
+
+    def _begin(self, task: Task, attempt: int, lock: Lock) -> Optional[Result]:
+        facts = self.observer.observe(task)
+        decision = decide(task.stage, facts)
+        if decision.action == SKIP:
+            if facts.has_leftover:
+                discard(private_folder(task.output_dir, task.name))
+            return self._skipped(task, attempt, facts)
+        now = stamp(self.clock.now())
+        self._warn(task, facts)
+        self.emit(TaskStarted(task.name, now, attempt, decision.reasons))
+        if facts.trouble:
+            return self._troubled(task, attempt, decision, facts.trouble, now)
+        lock.note(dict(self.setting.holder, task=task.name, since=now))
+        under_way = self._prepare(task, attempt, lock, facts, decision, now)
+        self.under_way[task.name] = under_way
+        ended = self.launcher.start(self._job(under_way))
+        if ended is None:
+            return None
+        del self.under_way[task.name]
+        return self._judge(under_way, ended)
+
+    def _skipped(self, task: Task, attempt: int, facts: Facts) -> Result:
+        assert facts.marker
+        return Result(task, SKIPPED, attempt, key=facts.key, done_at=facts.marker.done_at)
+
+    def _warn(self, task: Task, facts: Facts) -> None:
+        for pattern in facts.unmatched:
+            self.emit(Warned(task.name, f"input '{pattern}' matches no file"))
+        if facts.marker_fault:
+            path = marker_path(task.output_dir, task.name)
+            aside = quarantine(path)
+            self.emit(Warned(task.name, f'{self._shown(path)}: {facts.marker_fault}; it was set '
+                                        f'aside as {os.path.basename(aside)} and the work is '
+                                        f'done again'))
+
+    def _prepare(self, task: Task, attempt: int, lock: Lock, facts: Facts, decision: Decision,
+                 now: str) -> _Attempt:
+        """Make the private folder and everything that binds what will be written there."""
+        private = private_folder(task.output_dir, task.name)
+        point = decision.point
+        make_folder(self.names.folder)
+        if task.stage.checkpoint.enabled:
+            if point is None:
+                forget_progress(self.names, task.name)
+                if facts.restart_why:
+                    self.emit(TaskRestarted(task.name, facts.restart_why))
+            else:
+                restore(point, private)
+                self.emit(TaskResumed(task.name, point.line_offset, point.note))
+        made_ns = prepare(private, keeps_content=point is not None)
+        if task.stage.checkpoint.enabled:
+            write_binding(self.names, task.name, Binding(
+                facts.key, attempt, self.setting.run_id, self._shown(private),
+                point.line_offset if point else 0))
+        return _Attempt(task, attempt, lock, facts, decision, private, made_ns, now)
+
+    def _job(self, under_way: _Attempt) -> Job:
+        task, facts = under_way.task, under_way.facts
+        point = under_way.decision.point
+        assert facts.program
+        given = Given(run_id=self.setting.run_id, task=task.name, stage=task.stage,
+                      attempt=under_way.number, line_offset=point.line_offset if point else 0,
+                      key=facts.key, root=self.setting.root, output_dir=under_way.private,
+                      published_dir=task.output_dir, retry_path=self.names.retry(task.name))
+        return Job(
+            task=task.name, cwd=self.setting.root,
+            argv=(task.stage.processor, *(entry.name for entry in facts.inputs)),
+            env=variables(given, self.setting.inherited),
+            log_path=self.names.log(self.setting.run_id, task.name, under_way.number),
+            python=self.setting.python if task.stage.is_python else None,
+            pinned=tuple((source.absolute, source.digest) for source in facts.program.sources),
+            inherited=(under_way.lock.descriptor,),
+            timeout_s=task.stage.timeout_s, grace_s=task.stage.grace_s)
+
+    # -- ending ----------------------------------------------------------------
+
+    def wait(self, timeout_s: Optional[float]) -> List[Result]:
+        results = []
+        for ended in self.launcher.wait(timeout_s):
+            under_way = self.under_way.pop(ended.task)
+            try:
+                results.append(self._judge(under_way, ended))
+            finally:
+                under_way.lock.release()
+        return results
+
+    def stop(self, *, at_once: bool) -> None:
+        self.launcher.stop_all(ASKED_TO_STOP, at_once=at_once)
+
+    def _judge(self, under_way: _Attempt, ended: Exit) -> Result:
+        """Turn the end of a process into a result, publishing what it made if it may be."""
+        try:
+            if ended.stopped == ASKED_TO_STOP:
+                return self._failed(under_way, ended, STOPPED, 'interrupted', retry.TRANSIENT)
+            error, error_class = error_of(under_way.task, ended)
+            if not error:
+                return self._publish(under_way, ended)
+            is_full = any(retry.is_no_space(line) for line in ended.stderr_lines)
+            return self._failed(under_way, ended, BROKEN, error, error_class,
+                                STATE if is_full else FAILED)
+        except StageError as error:
+            error_class = retry.PERMANENT if error.is_final else retry.TRANSIENT
+            return self._failed(under_way, ended, BROKEN, str(error), error_class)
+        except Unreadable as error:
+            return self._failed(under_way, ended, BROKEN, str(error), retry.PERMANENT)
+        except RunnerError as error:
+            return self._failed(under_way, ended, BROKEN, str(error), retry.PERMANENT,
+                                error.exit_code)
+
+    def _publish(self, under_way: _Attempt, ended: Exit) -> Result:
+        """Check the outputs of a processor that exited with 0 and make them durable."""
+        task, facts = under_way.task, under_way.facts
+        self._check_inputs(under_way)
+        former = self._former(task)
+        outputs, is_staged = self._outputs(under_way, former)
+        done_at = stamp(self.clock.now())
+        marker = Marker(task.name, facts.key, self.setting.run_id, done_at,
+                        round(ended.duration_s, 6), is_staged, facts.parts, outputs)
+        commit([Finished(task.name, under_way.private, task.output_dir, marker, former)])
+        for output in outputs:
+            self.observer.digests.published(
+                os.path.join(task.output_dir, output.path), output.digest)
+        total = None
+        if task.stage.checkpoint.enabled:
+            total = final_offset(self.names, task.name)
+            write_binding(self.names, task.name, Binding(
+                facts.key, under_way.number, self.setting.run_id,
+                self._shown(under_way.private), total, is_finished=True))
+        return self._result(under_way, ended, DONE)._replace(
+            done_at=done_at, is_staged=is_staged, total_lines=total)
+
+    def _check_inputs(self, under_way: _Attempt) -> None:
+        """Raise `InputChanged` when the processor may have read other bytes than were hashed."""
+        facts = under_way.facts
+        for entry in facts.inputs:
+            if snapshot_of(self.setting.root, entry.name) != entry.snapshot:
+                raise InputChanged(entry.name, 'its stage ran')
+        assert facts.program
+        processor = facts.program.sources[0]
+        if not under_way.task.stage.is_python:
+            digest, _ = self.observer.digests.of(processor.absolute)
+            if digest != processor.digest:
+                raise InputChanged(processor.path, 'it ran')
+
+    def _former(self, task: Task) -> Optional[Marker]:
+        try:
+            return read_marker(marker_path(task.output_dir, task.name), task.name)
+        except Unreadable:
+            return None
+
+    def _outputs(self, under_way: _Attempt,
+                 former: Optional[Marker]) -> Tuple[Tuple[Output, ...], bool]:
+        """Return the manifest of what was written, and whether it was written privately."""
+        task = under_way.task
+        names = written_files(under_way.private)
+        if not names:
+            direct = self._written_directly(under_way, former)
+            if direct:
+                return direct, False
+        check_declared(under_way.private, task.stage.outputs)
+        check_room(task.output_dir, names, self._claims(task, names, former))
+        return describe_outputs(under_way.private, names), True
+
+    def _written_directly(self, under_way: _Attempt,
+                          former: Optional[Marker]) -> Tuple[Output, ...]:
+        """Return what a processor wrote into `outputDir` itself, with a warning."""
+        task = under_way.task
+        names = written_directly(task.output_dir, under_way.made_ns,
+                                 self._published_by_others(task))
+        if not names:
+            return ()
+        kept = [output.path for output in former.outputs
+                if os.path.lexists(os.path.join(task.output_dir, output.path))
+                ] if former and not former.is_staged else []
+        self.emit(Warned(task.name, f'wrote to {task.stage.output_dir} directly; '
+                                    f'use PIPELINE_OUTPUT_DIR'))
+        check_declared(task.output_dir, task.stage.outputs)
+        return describe_outputs(task.output_dir, sorted({*names, *kept}))
+
+    def _claims(self, task: Task, names: Sequence[str],
+                former: Optional[Marker]) -> Dict[str, str]:
+        """Return which of `names` other tasks published; looks only where a file is in the way."""
+        own = {output.path for output in former.outputs} if former else set()
+        if all(name in own or not os.path.lexists(os.path.join(task.output_dir, name))
+               for name in names):
+            return {}
+        return self._published_by_others(task)
+
+    def _published_by_others(self, task: Task) -> Dict[str, str]:
+        """Return what other tasks published into this task's output folder: name to task."""
+        found = {}
+        for other in self.tasks:
+            inside = os.path.relpath(other.output_dir, task.output_dir)
+            if other.name == task.name:
+                continue
+            marker = self._former(other)
+            for output in marker.outputs if marker else ():
+                path = os.path.normpath(os.path.join(inside, output.path))
+                if not path.startswith(os.pardir):
+                    found[path.replace(os.sep, '/')] = other.name
+        return found
+
+    def _troubled(self, task: Task, attempt: int, decision: Decision, trouble: StageError,
+                  now: str) -> Result:
+        return Result(task, BROKEN, attempt, now, 0.0, decision.reasons, exit_code=FAILED,
+                      error=str(trouble),
+                      error_class=retry.PERMANENT if trouble.is_final else retry.TRANSIENT)
+
+    def _failed(self, under_way: _Attempt, ended: Exit, status: str, error: str,
+                error_class: str, exit_code: int = FAILED) -> Result:
+        """Return the result of an attempt without outputs; partial ones stay if it can resume."""
+        if not under_way.task.stage.checkpoint.enabled:
+            discard(under_way.private)
+        return self._result(under_way, ended, status)._replace(
+            error=error, error_class=error_class, exit_code=exit_code)
+
+    def _result(self, under_way: _Attempt, ended: Exit, status: str) -> Result:
+        point = under_way.decision.point
+        return Result(
+            under_way.task, status, under_way.number, under_way.started_at, ended.duration_s,
+            under_way.decision.reasons, under_way.facts.key, code=ended.exit_code,
+            log=self._shown(ended.log_path) if ended.log_path else '', tail=ended.tail,
+            line_offset=point.line_offset if point else 0,
+            is_verified=point is None or point.lengths is not None)
+
+    def _shown(self, path: str) -> str:
+        """Return a path below the root as people write it."""
+        return os.path.relpath(path, self.setting.root).replace(os.sep, '/')
+
+
+def error_of(task: Task, ended: Exit) -> Tuple[str, str]:
+    """Return error text and class of a processor that ended by itself or by its time-out.
+
+    The text is empty for a success; otherwise it ends in the last lines of stderr.
+    """
+    lines = '\n'.join(ended.stderr_lines)
+    if ended.stopped == TIMED_OUT:
+        return _with_lines(f'timed out after {task.stage.timeout_s:g}s', lines), retry.TRANSIENT
+    if ended.start_error:
+        return f'{task.stage.processor} cannot be started: {ended.start_error}', retry.PERMANENT
+    if ended.exit_code == 0:
+        return '', ''
+    what = (f'killed by signal {-ended.exit_code}' if ended.exit_code < 0
+            else f'exit code {ended.exit_code}')
+    return _with_lines(what, lines), retry.classify_exit(ended.exit_code, ended.stderr_lines)
+
+
+def _with_lines(what: str, lines: str) -> str:
+    return f'{what}: {lines}' if lines else what

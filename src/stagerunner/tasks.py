@@ -1,0 +1,37 @@
+"""Turn the stages of a definition into the tasks that are planned, locked, launched, recorded."""
+
+from __future__ import annotations
+
+import os
+from typing import List
+from typing import NamedTuple
+from typing import Tuple
+
+from stagerunner.definition import Stage
+from stagerunner.workspace import Producers
+from stagerunner.workspace import Workspace
+
+
+class Task(NamedTuple):
+    """One unit of work: a stage, and its output folder as an absolute path.
+
+    `producers` names, for each declared input, the earlier stage whose output
+    folder it lies in (or nothing).
+    """
+
+    name: str
+    stage: Stage
+    output_dir: str
+    producers: Tuple[str, ...]
+
+
+def make_tasks(workspace: Workspace) -> List[Task]:
+    """Return the tasks of a workspace in the order in which one worker runs them."""
+    producers = Producers(workspace.pipeline)
+    return [_task(stage, workspace.root, producers) for stage in workspace.pipeline.stages]
+
+
+def _task(stage: Stage, root: str, producers: Producers) -> Task:
+    makers = (producers.of(name, before=stage.index) for name in stage.inputs)
+    return Task(stage.name, stage, os.path.join(root, stage.output_dir),
+                tuple(maker.name if maker else '' for maker in makers))

@@ -1,0 +1,139 @@
+"""Load a definition together with what only the disk can tell about it.
+
+The workspace is the folder that holds the pipeline file.  Checked here: that
+processors exist, that neither they nor output folders lead outside through
+links, and that every input exists or can come from an earlier stage.  All
+faults of text and disk are reported together, in the order of the file.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import posixpath
+from typing import Dict
+from typing import List
+from typing import NamedTuple
+from typing import Optional
+
+from stagerunner.definition import Pipeline
+from stagerunner.definition import Stage
+from stagerunner.definition import parse
+from stagerunner.errors import DefinitionError
+from stagerunner.errors import Unreadable
+from stagerunner.files import MAX_JSON_BYTES
+from stagerunner.files import parse_json
+from stagerunner.files import read_bytes
+from stagerunner.schema import Fault
+from stagerunner.schema import in_file_order
+
+
+class Workspace(NamedTuple):
+    """A checked definition and the absolute path of the folder that it works in."""
+
+    root: str
+    pipeline: Pipeline
+
+
+def load(path: str) -> Workspace:
+    """Read and check the definition at `path`, or raise `DefinitionError` with every fault."""
+    shown = os.path.basename(path) or path
+    try:
+        document = parse_json(read_bytes(path, MAX_JSON_BYTES), shown)
+    except FileNotFoundError:
+        raise DefinitionError((f'{path}: there is no such file; '
+                               f'name one with --pipeline',)) from None
+    except Unreadable as error:
+        raise DefinitionError((f'{shown}: {error.fault}',)) from error
+    root = os.path.dirname(os.path.abspath(path))
+    pipeline, faults = parse(document)[1:]
+    if pipeline is not None:
+        faults = disk_faults(root, pipeline)
+    if faults:
+        lines = [fault.line(shown) for fault in in_file_order(faults, document)]
+        raise DefinitionError(tuple(dict.fromkeys(lines)))
+    assert pipeline is not None
+    return Workspace(root, pipeline)
+
+
+def disk_faults(root: str, pipeline: Pipeline) -> List[Fault]:
+    """Return what is wrong with a definition on this disk."""
+    faults: List[Fault] = []
+    producers = Producers(pipeline)
+    for stage in pipeline.stages:
+        faults += _processor_faults(root, stage)
+        faults += _output_faults(root, stage)
+        faults += _input_faults(root, stage, producers)
+    return faults
+
+
+def _processor_faults(root: str, stage: Stage) -> List[Fault]:
+    where = ('stages', stage.index, 'processor')
+    path = os.path.join(root, stage.processor)
+    if not _is_inside(root, path):
+        return [Fault(where, f"'{stage.processor}' leads outside the workspace through a link")]
+    if not os.path.exists(path):
+        return [Fault(where, f"'{stage.processor}' does not exist")]
+    if not os.path.isfile(path):
+        return [Fault(where, f"'{stage.processor}' is not a file")]
+    return []
+
+
+def _output_faults(root: str, stage: Stage) -> List[Fault]:
+    where = ('stages', stage.index, 'outputDir')
+    path = os.path.join(root, stage.output_dir)
+    if not _is_inside(root, path):
+        return [Fault(where, f"'{stage.output_dir}' leads outside the workspace through a link")]
+    above = path
+    while above != root:
+        if os.path.lexists(above) and not os.path.isdir(above):
+            shown = os.path.relpath(above, root).replace(os.sep, '/')
+            return [Fault(where, f"'{shown}' is in the way: it is not a folder")]
+        above = os.path.dirname(above)
+    return []
+
+
+def _is_inside(root: str, path: str) -> bool:
+    """True when a path stays in the workspace after all links are followed."""
+    real_root = os.path.realpath(root)
+    real = os.path.realpath(path)
+    return real != real_root and (real + os.sep).startswith(real_root.rstrip(os.sep) + os.sep)
+
+
+def _input_faults(root: str, stage: Stage, producers: 'Producers') -> List[Fault]:
+    faults = []
+    for number, name in enumerate(stage.inputs):
+        if os.path.exists(os.path.join(root, name)) or glob.has_magic(name):
+            continue
+        if producers.of(name, before=stage.index) is not None:
+            continue
+        where = ('stages', stage.index, 'inputs', number)
+        later = producers.of(name)
+        if later is None or later.index == stage.index:
+            faults.append(Fault(where, f"'{name}' does not exist and no earlier stage "
+                                       f'can publish it'))
+        else:
+            faults.append(Fault(where, f"'{name}' is declared before its producer "
+                                       f"'{later.name}'; move that stage up"))
+    return faults
+
+
+class Producers:
+    """Answers which stage could publish a path, without looking at every stage each time."""
+
+    def __init__(self, pipeline: Pipeline):
+        self.by_folder: Dict[str, List[Stage]] = {}
+        for stage in pipeline.stages:
+            self.by_folder.setdefault(stage.output_dir, []).append(stage)
+
+    def of(self, name: str, *, before: Optional[int] = None) -> Optional[Stage]:
+        """Return the last stage (declared before index `before`) whose folder holds `name`."""
+        found = None
+        path = posixpath.normpath(name.replace(os.sep, '/'))
+        while path and path not in ('/', '.'):
+            for stage in reversed(self.by_folder.get(path, ())):
+                if before is None or stage.index < before:
+                    found = stage if found is None or stage.index > found.index else found
+                    break
+            path = posixpath.dirname(path)
+        return found
