@@ -10,6 +10,7 @@ import os
 import select
 import time
 
+
 def stamp(seconds: float) -> str:
     """Return unix seconds as UTC text with microseconds, as all state files have it.
 

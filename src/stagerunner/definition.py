@@ -54,7 +54,7 @@ class Stage(NamedTuple):
     """One stage as declared, all defaults filled in; paths use '/' and are relative to the root."""
 
     name: str
-    index: int
+    position: int
     processor: str
     inputs: Tuple[str, ...]
     output_dir: str
@@ -100,7 +100,7 @@ def name_complaint(name: str) -> Optional[str]:
                 f'that starts with a letter or digit, got {describe(name)}')
     if name.endswith('.'):
         return f'a name must not end with a dot, got {describe(name)}'
-    if name.split('.')[0].lower() in _DEVICES:
+    if name.split('.', maxsplit=1)[0].lower() in _DEVICES:
         return f'{describe(name)} is the name of a device on Windows'
     return None
 
@@ -244,11 +244,11 @@ def merge(defaults: Dict[str, Any], given: Dict[str, Any]) -> Dict[str, Any]:
     return merged
 
 
-def _stage(index: int, given: Dict[str, Any]) -> Stage:
+def _stage(position: int, given: Dict[str, Any]) -> Stage:
     stage = STAGE.complete(given)
     checkpoint = CHECKPOINT.complete(stage['checkpoint'])
     return Stage(
-        name=stage['name'], index=index,
+        name=stage['name'], position=position,
         processor=posixpath.normpath(stage['processor']),
         inputs=tuple(stage['inputs']),
         output_dir=posixpath.normpath(stage['outputDir']),

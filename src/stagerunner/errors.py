@@ -18,6 +18,8 @@ mistake is a `ValueError`, `TypeError` or `assert`, never one of these.
 
 from __future__ import annotations
 
+from typing import Tuple
+
 #: Exit codes, as in the contract.
 OK, FAILED, REFUSED, BUG, BUSY, STATE = 0, 1, 2, 3, 4, 5
 
@@ -46,7 +48,7 @@ class DefinitionError(RunnerError):
 
     exit_code = REFUSED
 
-    def __init__(self, faults: tuple):
+    def __init__(self, faults: Tuple[str, ...]):
         super().__init__(faults)
         self.faults = tuple(faults)
 
@@ -162,10 +164,9 @@ def os_fault(error: OSError) -> str:
     import errno
 
     said = (error.strerror or str(error)).lower()
-    advice = {errno.ENOSPC: 'free some space and run again',
-              errno.EDQUOT if hasattr(errno, 'EDQUOT') else errno.ENOSPC:
-                  'free some space and run again',
+    full = 'free some space and run again'
+    advice = {errno.ENOSPC: full, getattr(errno, 'EDQUOT', errno.ENOSPC): full,
               errno.EROFS: 'the workspace must be writable',
               errno.EACCES: 'check who may read and write it',
-              errno.EPERM: 'check who may read and write it'}.get(error.errno)
+              errno.EPERM: 'check who may read and write it'}.get(error.errno or 0)
     return f'{said}; {advice}' if advice else said

@@ -6,7 +6,13 @@ each fact once and does not know who listens.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional, Tuple
+from typing import Any
+from typing import NamedTuple
+from typing import Optional
+from typing import Tuple
+
+#: Any of the records below.
+Event = Tuple[Any, ...]
 
 
 class Reason(NamedTuple):
@@ -153,7 +159,7 @@ class RunEnded(NamedTuple):
 class Sink:
     """Receives every event of a run, one at a time, in the order in which they happened."""
 
-    def receive(self, event: tuple) -> None:
+    def receive(self, event: Event) -> None:
         """Take note of one event."""
         raise NotImplementedError
 

@@ -128,7 +128,7 @@ class Observer:
         known = self.programs.get((task.stage.processor, folders))
         if known and self._is_current(known):
             return known
-        program = load_program(self.root, task.stage.processor, folders)
+        program = load_program(self.root, task.stage.processor, folders, self.digests)
         self.programs[task.stage.processor, folders] = program
         return program
 

@@ -16,9 +16,12 @@ import math
 import os
 import stat
 from typing import Any
+from typing import Dict
 from typing import Iterator
+from typing import List
 from typing import NamedTuple
 from typing import Optional
+from typing import Set
 from typing import Tuple
 
 from stagerunner.errors import InputChanged
@@ -131,7 +134,7 @@ def _pause() -> None:  # pragma: no cover - Windows only
 def sync_file(path: str) -> None:
     """Return when the bytes of `path` are on the disk."""
     if os.name == 'nt':  # pragma: no cover - Windows flushes only what is open for writing
-        descriptor = os.open(path, os.O_RDWR | os.O_BINARY)
+        descriptor = os.open(path, os.O_RDWR | getattr(os, 'O_BINARY', 0))
     else:
         descriptor = os.open(path, _READ | _NOFOLLOW)
     try:
@@ -271,7 +274,7 @@ def read_json(path: str) -> Any:
     return parse_json(data, path)
 
 
-class Repeated(dict):  # type: ignore[type-arg]
+class Repeated(Dict[str, Any]):
     """A JSON object with duplicate keys, which are kept in `repeated`."""
 
     repeated: Tuple[str, ...] = ()
@@ -305,13 +308,16 @@ def parse_json(data: bytes, path: str) -> Any:
     return value
 
 
-def _object(pairs: list) -> dict:  # type: ignore[type-arg]
+def _object(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
     found = dict(pairs)
     if len(found) == len(pairs):
         return found
-    seen: set = set()  # type: ignore[type-arg]
+    seen: Set[str] = set()
     result = Repeated(found)
-    result.repeated = tuple(key for key, _ in pairs if key in seen or seen.add(key))
+    for key, _ in pairs:
+        if key in seen:
+            result.repeated += (key,)
+        seen.add(key)
     return result
 
 
@@ -337,7 +343,7 @@ def _check_depth(value: Any, path: str, *, has_escapes: bool) -> None:
     level = [value]
     depth = 0
     while level:
-        below: list = []  # type: ignore[type-arg]
+        below: List[Any] = []
         for entry in level:
             if isinstance(entry, dict):
                 below.extend(entry.values())

@@ -24,6 +24,7 @@ from typing import Tuple
 from typing import Union
 
 from stagerunner.clock import Clock
+from stagerunner.definition import is_reserved
 from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
 from stagerunner.events import Reason
@@ -33,7 +34,8 @@ from stagerunner.files import digest_file
 from stagerunner.files import read_json
 from stagerunner.files import stat_of
 from stagerunner.files import write_json
-from stagerunner.definition import is_reserved
+from stagerunner.imports import Scanner
+from stagerunner.imports import Wanted
 
 #: Part of every key: raised when the meaning of a key changes.
 KEY_FORMAT = 1
@@ -60,14 +62,15 @@ class Input(NamedTuple):
     snapshot: Snapshot
 
 
-class Digests:
-    """SHA-256 of files by path, remembered between runs in the derived index."""
+class Digests(Scanner):
+    """SHA-256 of files by path, and imports by SHA-256, remembered in the derived index."""
 
     def __init__(self, path: str, clock: Clock):
         self.path = path
         self.clock = clock
         self.known: Dict[str, List[Any]] = {}
         self.fresh: Dict[str, List[Any]] = {}
+        self.scans: Dict[str, List[Any]] = {}
         self.is_dirty = False
 
     def load(self) -> None:
@@ -77,17 +80,18 @@ class Digests:
         except Unreadable:
             return
         if isinstance(index, dict) and index.get('format') == INDEX_FORMAT:
-            body = index.get('digests')
-            if isinstance(body, dict) and index.get('sha256') == _checksum(body):
-                self.known = body
+            body = index.get('body')
+            if isinstance(body, dict) and index.get('sha256') == digest_bytes(canonical(body)):
+                self.known, self.scans = body['digests'], body['scans']
 
     def save(self) -> None:
         """Keep what was learned; failing to do so costs time later, nothing else."""
         if not self.is_dirty:
             return
         try:
-            write_json(self.path, {'format': INDEX_FORMAT, 'sha256': _checksum(self.known),
-                                   'digests': self.known}, durable=False)
+            body = {'digests': self.known, 'scans': self.scans}
+            write_json(self.path, {'format': INDEX_FORMAT, 'body': body,
+                                   'sha256': digest_bytes(canonical(body))}, durable=False)
         except StateError:
             pass
 
@@ -102,6 +106,17 @@ class Digests:
         digest, seen = digest_file(path)
         self._remember(path, digest, seen, looked_ns)
         return digest, seen
+
+    def scan(self, path: str) -> Tuple[str, Sequence[Wanted]]:
+        """Return digest and imports of a source file, without reading it where both are known."""
+        digest, _ = self.of(path)
+        if digest in self.scans:
+            return digest, [Wanted(module, tuple(names), level, line)
+                            for module, names, level, line in self.scans[digest]]
+        digest, imports = super().scan(path)
+        self.scans[digest] = [list(wanted) for wanted in imports]
+        self.is_dirty = True
+        return digest, imports
 
     def published(self, path: str, digest: str) -> None:
         """Believe for the rest of this run that `path` is the output that was just hashed."""
@@ -118,10 +133,6 @@ class Digests:
             self.is_dirty = True
         elif self.known.pop(path, None):
             self.is_dirty = True
-
-
-def _checksum(body: Dict[str, Any]) -> str:
-    return digest_bytes(canonical(body))
 
 
 def canonical(value: Any) -> bytes:
@@ -161,7 +172,7 @@ def expand_inputs(root: str, inputs: Sequence[str]) -> Expanded:
 
 
 def _matches(root: str, pattern: str) -> List[str]:
-    """Return what a glob matches, relative to the root where the glob is, without our own files."""
+    """Return what a glob matches, relative to the root where the glob is; never our own files."""
     base = '' if os.path.isabs(pattern) else glob.escape(root) + os.sep
     skip = 0 if os.path.isabs(pattern) else len(root) + 1
     found = (match[skip:].replace(os.sep, '/')

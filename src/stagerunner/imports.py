@@ -53,8 +53,8 @@ class Program(NamedTuple):
     imports: Tuple[Import, ...]
 
 
-class _Wanted(NamedTuple):
-    """An import statement: `import module`, or `from module import names` where names are given."""
+class Wanted(NamedTuple):
+    """An import statement: `import module`, or `from module import names`."""
 
     module: str
     names: Tuple[str, ...]
@@ -62,20 +62,31 @@ class _Wanted(NamedTuple):
     line: int
 
 
-def load_program(root: str, processor: str, folders: Sequence[str] = ()) -> Program:
+class Scanner:
+    """Reads source files; one that remembers former scans can be put in its place."""
+
+    def scan(self, path: str) -> Tuple[str, Sequence[Wanted]]:
+        """Return the digest of a file and the imports in the very same bytes."""
+        data = read_bytes(path, MAX_SOURCE_BYTES)
+        return digest_bytes(data), () if path.endswith(_COMPILED) else find_imports(data)
+
+
+def load_program(root: str, processor: str, folders: Sequence[str] = (),
+                 scanner: Optional[Scanner] = None) -> Program:
     """Read a processor and follow its imports through local files.
 
     `processor` is relative to `root`.  Modules are looked for in its own folder
     and then in `folders`.  Raises `FileNotFoundError` or `Unreadable` when the
     processor itself cannot be read.
     """
-    return _Walk(root, processor, folders).program()
+    return _Walk(root, processor, folders, scanner or Scanner()).program()
 
 
 class _Walk:
     """One walk over a processor and everything local that it loads."""
 
-    def __init__(self, root: str, processor: str, folders: Sequence[str]):
+    def __init__(self, root: str, processor: str, folders: Sequence[str], scanner: Scanner):
+        self.scanner = scanner
         self.root = os.path.realpath(root)
         self.script = os.path.realpath(os.path.join(root, processor))
         self.shown = processor
@@ -91,15 +102,14 @@ class _Walk:
             path, shown, package = queue.pop()
             if path in self.sources:
                 continue
-            data = read_bytes(path, MAX_SOURCE_BYTES)
-            self.sources[path] = Source(shown, digest_bytes(data), path)
-            if not path.endswith(_COMPILED):
-                for wanted in find_imports(data):
-                    queue.extend(self._follow(wanted, shown, package))
+            digest, imports = self.scanner.scan(path)
+            self.sources[path] = Source(shown, digest, path)
+            for wanted in imports:
+                queue.extend(self._follow(wanted, shown, package))
         processor, *helpers = self.sources.values()
         return Program((processor, *sorted(helpers)), tuple(self.external))
 
-    def _follow(self, wanted: _Wanted, shown: str, package: str) -> Iterator[Tuple[str, str, str]]:
+    def _follow(self, wanted: Wanted, shown: str, package: str) -> Iterator[Tuple[str, str, str]]:
         """Yield the local files that an import statement loads; note it where there are none."""
         module = wanted.module
         if wanted.level:
@@ -118,9 +128,10 @@ class _Walk:
         parts = module.split('.')
         if parts[0] in sys.builtin_module_names:
             return
-        for folder in self.folders:
-            if not self._has(folder, parts[0]):
+        for first in self.folders:
+            if not self._has(first, parts[0]):
                 continue
+            folder = first
             for depth, part in enumerate(parts):
                 package = '.'.join(parts[:depth])
                 inner = os.path.join(folder, part)
@@ -164,7 +175,7 @@ class _Walk:
         return path if inside.startswith('..') else inside.replace(os.sep, '/')
 
 
-def find_imports(source: bytes) -> List[_Wanted]:
+def find_imports(source: bytes) -> List[Wanted]:
     """Return every import in Python source, in the order of its lines.
 
     What this interpreter cannot parse (the syntax of a newer one, say) is
@@ -176,17 +187,17 @@ def find_imports(source: bytes) -> List[_Wanted]:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return _by_line(source)
-    found: List[_Wanted] = []
+    found: List[Wanted] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found += [_Wanted(alias.name, (), 0, node.lineno) for alias in node.names]
+            found += [Wanted(alias.name, (), 0, node.lineno) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             names = tuple(alias.name for alias in node.names)
-            found.append(_Wanted(node.module or '', names, node.level, node.lineno))
+            found.append(Wanted(node.module or '', names, node.level, node.lineno))
         elif isinstance(node, ast.Call):
             module = _called(node)
             if module:
-                found.append(_Wanted(module, (), 0, node.lineno))
+                found.append(Wanted(module, (), 0, node.lineno))
     return sorted(found, key=lambda wanted: wanted.line)
 
 
@@ -202,12 +213,12 @@ def _called(call: Any) -> Optional[str]:
     return value if isinstance(value, str) and value and not value.startswith('.') else None
 
 
-def _by_line(source: bytes) -> List[_Wanted]:
+def _by_line(source: bytes) -> List[Wanted]:
     import re
 
     found = []
     for number, line in enumerate(source.decode('latin-1').splitlines(), 1):
         match = re.match(r'\s*(?:import|from)\s+([A-Za-z_][\w.]*)', line)
         if match:
-            found.append(_Wanted(match.group(1), (), 0, number))
+            found.append(Wanted(match.group(1), (), 0, number))
     return found

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from typing import Any
 from typing import Dict
 from typing import Optional
@@ -154,7 +155,7 @@ def _set_aside(path: str) -> bool:
 
 
 def _try_os_lock(descriptor: int) -> bool:
-    if os.name == 'nt':  # pragma: no cover - run under wine by tests/windows
+    if sys.platform == 'win32':  # pragma: no cover - run under wine by tests/windows
         import msvcrt
 
         os.lseek(descriptor, _BYTE, os.SEEK_SET)

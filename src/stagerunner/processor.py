@@ -20,8 +20,8 @@ starts at line 0 and writes into the current folder.
 
 from __future__ import annotations
 
-import io
 import os
+from typing import IO
 from typing import Any
 from typing import Dict
 from typing import Iterator
@@ -48,7 +48,7 @@ class Progress:
         self._outputs: Dict[str, ResumableFile] = {}
         self._committed = self._read_committed()
 
-    def __enter__(self) -> 'Progress':
+    def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
@@ -60,7 +60,7 @@ class Progress:
             for output in self._outputs.values():
                 output.close()
 
-    def open(self, name: str, encoding: Optional[str] = 'utf-8') -> 'ResumableFile':
+    def open(self, name: str, encoding: Optional[str] = 'utf-8') -> ResumableFile:
         """Return an output of the stage for writing, at its committed end.
 
         `write` takes text, or bytes when `encoding` is None.
@@ -139,7 +139,7 @@ class ResumableFile:
 
     def __init__(self, path: str, length: int, encoding: Optional[str]):
         self.encoding = encoding
-        self._file: io.BufferedWriter = open(path, 'r+b' if length else 'wb')
+        self._file: IO[bytes] = open(path, 'r+b' if length else 'wb')
         self._file.truncate(length)
         self._file.seek(length)
 

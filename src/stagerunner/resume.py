@@ -97,8 +97,8 @@ def _doubt_of_binding(names: StateNames, task: str, key: str, private: str) -> s
 
 
 def _point(progress: Any, private: str) -> Tuple[Optional[ResumePoint], str]:
-    offset = progress.get('lineOffset') if isinstance(progress, dict) else None
-    if not _is_count(offset):
+    offset = _count(progress.get('lineOffset')) if isinstance(progress, dict) else None
+    if offset is None:
         return None, "its progress file has no valid 'lineOffset'"
     if offset == 0:
         return None, ''
@@ -114,12 +114,14 @@ def _point(progress: Any, private: str) -> Tuple[Optional[ResumePoint], str]:
     return ResumePoint(offset, lengths), ''
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+def _count(value: Any) -> Optional[int]:
+    """Return a value of JSON that is a whole number of at least 0, else None."""
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return int(value) if is_count else None
 
 
 def _doubt_of_output(private: str, name: str, length: Any) -> str:
-    if not _is_count(length):
+    if _count(length) is None:
         return f"its progress file has no valid length of '{name}'"
     if os.path.isabs(name) or '..' in name.replace('\\', '/').split('/'):
         return f"its progress file names '{name}' outside its output folder"
@@ -166,5 +168,5 @@ def final_offset(names: StateNames, task: str) -> int:
         progress = read_json(names.progress(task))
     except Unreadable:
         return 0
-    offset = progress.get('lineOffset') if isinstance(progress, dict) else 0
-    return offset if _is_count(offset) else 0
+    offset = _count(progress.get('lineOffset')) if isinstance(progress, dict) else None
+    return offset or 0

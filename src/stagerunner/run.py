@@ -8,7 +8,6 @@ from typing import Dict
 from typing import List
 from typing import Mapping
 from typing import NamedTuple
-from typing import Optional
 from typing import Sequence
 
 from stagerunner.clock import Clock
@@ -17,6 +16,8 @@ from stagerunner.clock import stamp
 from stagerunner.errors import OK
 from stagerunner.errors import LockTimeout
 from stagerunner.errors import StateError
+from stagerunner.errors import os_fault
+from stagerunner.events import Event
 from stagerunner.events import RunEnded
 from stagerunner.events import RunStarted
 from stagerunner.events import Sink
@@ -78,7 +79,7 @@ class Broadcast:
     def __init__(self, sinks: Sequence[Sink]):
         self.sinks = sinks
 
-    def __call__(self, event: tuple) -> None:
+    def __call__(self, event: Event) -> None:
         errors: List[StateError] = []
         for sink in self.sinks:
             try:
@@ -98,7 +99,7 @@ def execute(request: Request, parts: Parts) -> int:
     """
     workspace, run_id = request.workspace, request.run_id
     names = StateNames(workspace.root)
-    make_folder_or_fail(names.folder)
+    _make_state_folder(names.folder)
     lock = _take_run_lock(workspace.root, run_id)
     began = parts.clock.monotonic()
     record = RunRecord(run_id, workspace.pipeline.name, workspace.pipeline.version,
@@ -121,10 +122,8 @@ def execute(request: Request, parts: Parts) -> int:
     return 128 + parts.stop.signum if parts.stop.is_requested else outcome.exit_code
 
 
-def make_folder_or_fail(path: str) -> None:
+def _make_state_folder(path: str) -> None:
     """Make a folder of ours, or raise `StateError`."""
-    from stagerunner.errors import os_fault
-
     try:
         make_folder(path)
     except OSError as error:
@@ -178,13 +177,16 @@ def _give_up(names: StateNames, record: RunRecord, parts: Parts, emit: Broadcast
              began: float) -> None:
     """Try to leave a true record although state could not be written; the first error matters."""
     now = stamp(parts.clock.now())
-    for last_will in (
-            lambda: write_run(names, record._replace(ended_at=now, state=FAILED)),
-            lambda: emit(RunEnded(record.run_id, now, parts.clock.monotonic() - began, FAILED))):
-        try:
-            last_will()
-        except StateError:
-            continue
+    try:
+        write_run(names, record._replace(ended_at=now, state=FAILED))
+    except StateError:
+        # The disk is what is wrong; who reads the record later sees that the run is not alive.
+        pass
+    try:
+        emit(RunEnded(record.run_id, now, parts.clock.monotonic() - began, FAILED))
+    except StateError:
+        # Whoever prints has heard it all the same.
+        pass
 
 
 def new_run_id(clock: Clock, pid: int) -> str:
@@ -197,8 +199,3 @@ def new_run_id(clock: Clock, pid: int) -> str:
     """
     text = stamp(clock.now())
     return text[:26].replace('-', '').replace(':', '') + f'-{pid}'
-
-
-def first_line(error: Optional[BaseException]) -> str:
-    """Return the first line of an error, for a message of one line."""
-    return str(error).partition('\n')[0]

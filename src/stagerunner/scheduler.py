@@ -20,6 +20,7 @@ from stagerunner.errors import FAILED
 from stagerunner.errors import LockTimeout
 from stagerunner.errors import RunnerError
 from stagerunner.events import AttemptEnded
+from stagerunner.events import Event
 from stagerunner.events import TaskCancelled
 from stagerunner.events import TaskDone
 from stagerunner.events import TaskFailed
@@ -53,7 +54,7 @@ class Scheduler:
     """Runs tasks one after another with one performer."""
 
     def __init__(self, performer: Performer, clock: Clock, stop: Stop,
-                 emit: Callable[[tuple], None], lock_timeout_s: float,
+                 emit: Callable[[Event], None], lock_timeout_s: float,
                  spread: Callable[[], float]):
         self.performer = performer
         self.clock = clock

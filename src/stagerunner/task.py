@@ -24,13 +24,13 @@ from stagerunner.commit import Finished
 from stagerunner.commit import commit
 from stagerunner.environment import Given
 from stagerunner.environment import variables
-from stagerunner.errors import OK
 from stagerunner.errors import FAILED
+from stagerunner.errors import OK
 from stagerunner.errors import STATE
-from stagerunner.errors import InputChanged
 from stagerunner.errors import RunnerError
 from stagerunner.errors import StageError
 from stagerunner.errors import Unreadable
+from stagerunner.events import Event
 from stagerunner.events import Reason
 from stagerunner.events import TaskRestarted
 from stagerunner.events import TaskResumed
@@ -40,7 +40,7 @@ from stagerunner.facts import Facts
 from stagerunner.facts import Observer
 from stagerunner.files import make_folder
 from stagerunner.files import quarantine
-from stagerunner.fingerprint import snapshot_of
+from stagerunner.harvest import Harvester
 from stagerunner.launch.job import INTERRUPTED as ASKED_TO_STOP
 from stagerunner.launch.job import TIMED_OUT
 from stagerunner.launch.job import Exit
@@ -53,23 +53,16 @@ from stagerunner.locks import try_lock
 from stagerunner.plan import SKIP
 from stagerunner.plan import Decision
 from stagerunner.plan import decide
-from stagerunner.publish import check_declared
-from stagerunner.publish import check_room
-from stagerunner.publish import describe_outputs
 from stagerunner.publish import discard
 from stagerunner.publish import prepare
 from stagerunner.publish import private_folder
-from stagerunner.publish import written_directly
-from stagerunner.publish import written_files
 from stagerunner.resume import Binding
 from stagerunner.resume import final_offset
 from stagerunner.resume import forget_progress
 from stagerunner.resume import restore
 from stagerunner.resume import write_binding
 from stagerunner.state.marker import Marker
-from stagerunner.state.marker import Output
 from stagerunner.state.marker import marker_path
-from stagerunner.state.marker import read_marker
 from stagerunner.state.names import StateNames
 from stagerunner.tasks import Task
 
@@ -147,14 +140,14 @@ class Attempts(Performer):
     """The real performer: locks, files and processes."""
 
     def __init__(self, setting: Setting, observer: Observer, launcher: Launcher, clock: Clock,
-                 emit: Callable[[tuple], None], tasks: Sequence[Task]):
+                 emit: Callable[[Event], None], tasks: Sequence[Task]):
         self.setting = setting
         self.names = StateNames(setting.root)
         self.observer = observer
         self.launcher = launcher
         self.clock = clock
         self.emit = emit
-        self.tasks = tasks
+        self.harvester = Harvester(setting.root, observer.digests, tasks, emit)
         self.under_way: Dict[str, _Attempt] = {}
 
     # -- beginning -------------------------------------------------------------
@@ -174,7 +167,7 @@ class Attempts(Performer):
         return result
 
     def _without_lock(self, task: Task, attempt: int, path: str) -> Result:
-        """Skip what somebody else's lock does not keep from being valid, else report who has it."""
+        """Skip what is valid whoever holds the lock, else report who has it."""
         facts = self.observer.observe(task)
         if decide(task.stage, facts).action == SKIP:
             return self._skipped(task, attempt, facts)
@@ -291,96 +284,25 @@ class Attempts(Performer):
 
     def _publish(self, under_way: _Attempt, ended: Exit) -> Result:
         """Check the outputs of a processor that exited with 0 and make them durable."""
-        task, facts = under_way.task, under_way.facts
-        self._check_inputs(under_way)
-        former = self._former(task)
-        outputs, is_staged = self._outputs(under_way, former)
+        task, facts, private = under_way.task, under_way.facts, under_way.private
+        assert facts.program
+        self.harvester.check_inputs(task, facts.inputs, facts.program.sources[0])
+        crop = self.harvester.gather(task, private, under_way.made_ns)
         done_at = stamp(self.clock.now())
         marker = Marker(task.name, facts.key, self.setting.run_id, done_at,
-                        round(ended.duration_s, 6), is_staged, facts.parts, outputs)
-        commit([Finished(task.name, under_way.private, task.output_dir, marker, former)])
-        for output in outputs:
+                        round(ended.duration_s, 6), crop.is_staged, facts.parts, crop.outputs)
+        commit([Finished(task.name, private, task.output_dir, marker, crop.former)])
+        for output in crop.outputs:
             self.observer.digests.published(
                 os.path.join(task.output_dir, output.path), output.digest)
         total = None
         if task.stage.checkpoint.enabled:
             total = final_offset(self.names, task.name)
             write_binding(self.names, task.name, Binding(
-                facts.key, under_way.number, self.setting.run_id,
-                self._shown(under_way.private), total, is_finished=True))
+                facts.key, under_way.number, self.setting.run_id, self._shown(private),
+                total, is_finished=True))
         return self._result(under_way, ended, DONE)._replace(
-            done_at=done_at, is_staged=is_staged, total_lines=total)
-
-    def _check_inputs(self, under_way: _Attempt) -> None:
-        """Raise `InputChanged` when the processor may have read other bytes than were hashed."""
-        facts = under_way.facts
-        for entry in facts.inputs:
-            if snapshot_of(self.setting.root, entry.name) != entry.snapshot:
-                raise InputChanged(entry.name, 'its stage ran')
-        assert facts.program
-        processor = facts.program.sources[0]
-        if not under_way.task.stage.is_python:
-            digest, _ = self.observer.digests.of(processor.absolute)
-            if digest != processor.digest:
-                raise InputChanged(processor.path, 'it ran')
-
-    def _former(self, task: Task) -> Optional[Marker]:
-        try:
-            return read_marker(marker_path(task.output_dir, task.name), task.name)
-        except Unreadable:
-            return None
-
-    def _outputs(self, under_way: _Attempt,
-                 former: Optional[Marker]) -> Tuple[Tuple[Output, ...], bool]:
-        """Return the manifest of what was written, and whether it was written privately."""
-        task = under_way.task
-        names = written_files(under_way.private)
-        if not names:
-            direct = self._written_directly(under_way, former)
-            if direct:
-                return direct, False
-        check_declared(under_way.private, task.stage.outputs)
-        check_room(task.output_dir, names, self._claims(task, names, former))
-        return describe_outputs(under_way.private, names), True
-
-    def _written_directly(self, under_way: _Attempt,
-                          former: Optional[Marker]) -> Tuple[Output, ...]:
-        """Return what a processor wrote into `outputDir` itself, with a warning."""
-        task = under_way.task
-        names = written_directly(task.output_dir, under_way.made_ns,
-                                 self._published_by_others(task))
-        if not names:
-            return ()
-        kept = [output.path for output in former.outputs
-                if os.path.lexists(os.path.join(task.output_dir, output.path))
-                ] if former and not former.is_staged else []
-        self.emit(Warned(task.name, f'wrote to {task.stage.output_dir} directly; '
-                                    f'use PIPELINE_OUTPUT_DIR'))
-        check_declared(task.output_dir, task.stage.outputs)
-        return describe_outputs(task.output_dir, sorted({*names, *kept}))
-
-    def _claims(self, task: Task, names: Sequence[str],
-                former: Optional[Marker]) -> Dict[str, str]:
-        """Return which of `names` other tasks published; looks only where a file is in the way."""
-        own = {output.path for output in former.outputs} if former else set()
-        if all(name in own or not os.path.lexists(os.path.join(task.output_dir, name))
-               for name in names):
-            return {}
-        return self._published_by_others(task)
-
-    def _published_by_others(self, task: Task) -> Dict[str, str]:
-        """Return what other tasks published into this task's output folder: name to task."""
-        found = {}
-        for other in self.tasks:
-            inside = os.path.relpath(other.output_dir, task.output_dir)
-            if other.name == task.name:
-                continue
-            marker = self._former(other)
-            for output in marker.outputs if marker else ():
-                path = os.path.normpath(os.path.join(inside, output.path))
-                if not path.startswith(os.pardir):
-                    found[path.replace(os.sep, '/')] = other.name
-        return found
+            done_at=done_at, is_staged=crop.is_staged, total_lines=total)
 
     def _troubled(self, task: Task, attempt: int, decision: Decision, trouble: StageError,
                   now: str) -> Result:

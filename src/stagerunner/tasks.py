@@ -32,6 +32,6 @@ def make_tasks(workspace: Workspace) -> List[Task]:
 
 
 def _task(stage: Stage, root: str, producers: Producers) -> Task:
-    makers = (producers.of(name, before=stage.index) for name in stage.inputs)
+    makers = (producers.of(name, before=stage.position) for name in stage.inputs)
     return Task(stage.name, stage, os.path.join(root, stage.output_dir),
                 tuple(maker.name if maker else '' for maker in makers))

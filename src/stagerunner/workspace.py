@@ -68,7 +68,7 @@ def disk_faults(root: str, pipeline: Pipeline) -> List[Fault]:
 
 
 def _processor_faults(root: str, stage: Stage) -> List[Fault]:
-    where = ('stages', stage.index, 'processor')
+    where = ('stages', stage.position, 'processor')
     path = os.path.join(root, stage.processor)
     if not _is_inside(root, path):
         return [Fault(where, f"'{stage.processor}' leads outside the workspace through a link")]
@@ -80,7 +80,7 @@ def _processor_faults(root: str, stage: Stage) -> List[Fault]:
 
 
 def _output_faults(root: str, stage: Stage) -> List[Fault]:
-    where = ('stages', stage.index, 'outputDir')
+    where = ('stages', stage.position, 'outputDir')
     path = os.path.join(root, stage.output_dir)
     if not _is_inside(root, path):
         return [Fault(where, f"'{stage.output_dir}' leads outside the workspace through a link")]
@@ -100,16 +100,16 @@ def _is_inside(root: str, path: str) -> bool:
     return real != real_root and (real + os.sep).startswith(real_root.rstrip(os.sep) + os.sep)
 
 
-def _input_faults(root: str, stage: Stage, producers: 'Producers') -> List[Fault]:
+def _input_faults(root: str, stage: Stage, producers: Producers) -> List[Fault]:
     faults = []
     for number, name in enumerate(stage.inputs):
         if os.path.exists(os.path.join(root, name)) or glob.has_magic(name):
             continue
-        if producers.of(name, before=stage.index) is not None:
+        if producers.of(name, before=stage.position) is not None:
             continue
-        where = ('stages', stage.index, 'inputs', number)
+        where = ('stages', stage.position, 'inputs', number)
         later = producers.of(name)
-        if later is None or later.index == stage.index:
+        if later is None or later.position == stage.position:
             faults.append(Fault(where, f"'{name}' does not exist and no earlier stage "
                                        f'can publish it'))
         else:
@@ -132,8 +132,8 @@ class Producers:
         path = posixpath.normpath(name.replace(os.sep, '/'))
         while path and path not in ('/', '.'):
             for stage in reversed(self.by_folder.get(path, ())):
-                if before is None or stage.index < before:
-                    found = stage if found is None or stage.index > found.index else found
+                if before is None or stage.position < before:
+                    found = stage if found is None or stage.position > found.position else found
                     break
             path = posixpath.dirname(path)
         return found

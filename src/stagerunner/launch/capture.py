@@ -124,7 +124,7 @@ def _copy(source: object, target: object, offset: int, count: int) -> None:
 
 
 class Output:
-    """Both streams of a processor: one log in the order of arrival, and the last lines of stderr."""
+    """Both streams of a processor: one log in order of arrival, and the last lines of stderr."""
 
     def __init__(self, log_path: str):
         self.log = Log(log_path)

@@ -116,7 +116,7 @@ class PosixLauncher(Launcher):
                 limits.append(_POLL_S if running.pipes else _POLL_S / 10)
         return max(0.0, min(limits)) if limits else None
 
-    def _finish(self, running: '_Running') -> Exit:
+    def _finish(self, running: _Running) -> Exit:
         del self.running[running.job.task]
         running.drain()
         for key in running.watched():
@@ -228,6 +228,6 @@ class _Running:
 def _pidfd(pid: int) -> Optional[int]:
     """Return a descriptor that becomes readable when the process ends, where there is such."""
     try:
-        return os.pidfd_open(pid)  # type: ignore[attr-defined,no-any-return]
+        return os.pidfd_open(pid)  # novermin - 3.9, missing ones are caught below
     except (AttributeError, OSError):
         return None

@@ -38,7 +38,7 @@ def interpreter_version(python: Optional[str], root: str, shown: str) -> Tuple[s
         answer = subprocess.run(
             [path, '-c', 'import sys; print("%d.%d" % sys.version_info[:2])'],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            timeout=_PROBE_S, check=True, universal_newlines=True)
+            timeout=_PROBE_S, check=True, text=True)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise DefinitionError((f'{shown}: python: {python!r} cannot be used as an interpreter; '
                                f'name a Python 3 or leave the key out',)) from error

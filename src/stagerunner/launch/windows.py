@@ -7,15 +7,8 @@ per job hand over what they read instead.
 
 from __future__ import annotations
 
-import queue
-from typing import Dict
-from typing import List
-from typing import Optional
-
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
-from stagerunner.launch.job import Exit
-from stagerunner.launch.job import Job
 from stagerunner.launch.job import Launcher
 
 

@@ -15,6 +15,7 @@ from typing import Optional
 from typing import TextIO
 from typing import Tuple
 
+from stagerunner.events import Event
 from stagerunner.events import Reason
 from stagerunner.events import RunEnded
 from stagerunner.events import Sink
@@ -58,7 +59,7 @@ class Console(Sink):
         self.is_quiet = is_quiet
         self.first_failure: Optional[TaskFailed] = None
 
-    def receive(self, event: tuple) -> None:
+    def receive(self, event: Event) -> None:
         if isinstance(event, TaskFailed) and self.first_failure is None:
             self.first_failure = event
         if isinstance(event, Warned):
@@ -123,7 +124,7 @@ class JsonLines(Sink):
     def __init__(self, out: Stream):
         self.out = out
 
-    def receive(self, event: tuple) -> None:
+    def receive(self, event: Event) -> None:
         self.out.line(json.dumps(dict({'event': _event_name(type(event))}, **_plain(event)),
                                  ensure_ascii=True))
 

@@ -6,6 +6,7 @@ from typing import Any
 from typing import Dict
 
 from stagerunner.events import AttemptEnded
+from stagerunner.events import Event
 from stagerunner.events import RunEnded
 from stagerunner.events import RunStarted
 from stagerunner.events import Sink
@@ -30,7 +31,7 @@ class Metrics(Sink):
         self.started: RunStarted
         self.retries = 0
 
-    def receive(self, event: tuple) -> None:
+    def receive(self, event: Event) -> None:
         if isinstance(event, RunStarted):
             self.started = event
             self.rows = {task: {'stage': task, 'status': 'cancelled', 'durationSec': 0.0,

@@ -12,6 +12,7 @@ from typing import Dict
 
 from stagerunner.clock import Clock
 from stagerunner.clock import stamp
+from stagerunner.events import Event
 from stagerunner.events import RunEnded
 from stagerunner.events import RunStarted
 from stagerunner.events import Sink
@@ -37,7 +38,7 @@ class PipelineCheckpoint(Sink):
         self.data: Dict[str, Any] = {}
         self.next_write = 0.0
 
-    def receive(self, event: tuple) -> None:
+    def receive(self, event: Event) -> None:
         if isinstance(event, RunStarted):
             self.data = {'run_id': event.run_id, 'version': VERSION, 'created_at': event.at,
                          'last_updated': event.at, 'status': 'in_progress', 'stages': {},

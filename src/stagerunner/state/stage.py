@@ -1,4 +1,4 @@
-"""The last result of a task, for people: `state/stage_<task>.json`.  What decides is the marker."""
+"""The last result of a task, for people: `state/stage_<task>.json`; the marker decides."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Sequence
 from typing import Tuple
 
 from stagerunner.events import AttemptEnded
+from stagerunner.events import Event
 from stagerunner.events import Reason
 from stagerunner.events import Sink
 from stagerunner.events import TaskDone
@@ -36,7 +37,7 @@ class StageRecords(Sink):
         self.reasons: Dict[str, Tuple[Reason, ...]] = {}
         self.attempts: Dict[str, List[AttemptEnded]] = {}
 
-    def receive(self, event: tuple) -> None:
+    def receive(self, event: Event) -> None:
         if isinstance(event, TaskStarted):
             self.reasons[event.task] = event.reasons
         elif isinstance(event, AttemptEnded):
