@@ -87,7 +87,7 @@ def _run_command(argv: List[str], system: System) -> int:
 
 
 def _help_formatter(prog: str) -> argparse.HelpFormatter:
-    """Return the formatter with a fixed width: to ask for the terminal's costs 3 ms at each start."""
+    """Return a formatter of fixed width: asking for the terminal's costs 3 ms at each start."""
     return argparse.RawDescriptionHelpFormatter(prog, width=96)
 
 

@@ -51,7 +51,7 @@ class Checkpointing(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """One stage as declared, all defaults filled in; paths use '/' and are relative to the root."""
+    """One stage as declared, defaults filled in; paths use '/' and are relative to the root."""
 
     name: str
     position: int
@@ -238,9 +238,8 @@ def merge(defaults: Dict[str, Any], given: Dict[str, Any]) -> Dict[str, Any]:
     """
     merged = dict(defaults)
     for key, value in given.items():
-        if isinstance(value, dict) and isinstance(merged.get(key), dict):
-            value = dict(merged[key], **value)
-        merged[key] = value
+        both_are_objects = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = dict(merged[key], **value) if both_are_objects else value
     return merged
 
 

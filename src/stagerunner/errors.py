@@ -130,7 +130,7 @@ class LockTimeout(RunnerError):
 
 
 class StateError(RunnerError):
-    """A file of ours that cannot be read or written: a full disk, no permission, a newer format."""
+    """A file of ours that cannot be read or written: full disk, no permission, newer format."""
 
     exit_code = STATE
 

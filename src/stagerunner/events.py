@@ -57,7 +57,7 @@ class TaskStarted(NamedTuple):
 
 
 class TaskResumed(NamedTuple):
-    """An attempt goes on where a former one stopped; `note` is empty when outputs were verified."""
+    """An attempt goes on where one was stopped; `note` is empty when outputs were verified."""
 
     task: str
     line_offset: int

@@ -56,6 +56,7 @@ class Facts(NamedTuple):
     key: str = ''
     marker: Optional[Marker] = None
     marker_fault: str = ''
+    has_run: bool = False
     broken: Tuple[Reason, ...] = ()
     resume_point: Optional[ResumePoint] = None
     restart_why: str = ''
@@ -110,6 +111,7 @@ class Observer:
         return Facts(
             inputs=inputs, unmatched=unmatched, program=program, parts=parts, key=key,
             marker=marker, marker_fault=fault,
+            has_run=marker is not None or os.path.lexists(self.names.stage(task.name)),
             broken=self._broken(task, marker) if marker and marker.key == key else (),
             resume_point=point, restart_why=why, has_leftover=os.path.lexists(private),
             trouble=found[0] if found else None)

@@ -12,27 +12,22 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import math
 import os
 import stat
 from typing import Any
-from typing import Dict
 from typing import Iterator
-from typing import List
 from typing import NamedTuple
 from typing import Optional
-from typing import Set
 from typing import Tuple
 
 from stagerunner.errors import InputChanged
 from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
 from stagerunner.errors import os_fault
+from stagerunner.strictjson import parse
 
-#: Largest JSON file that is read, in bytes; deepest nesting; most digits of a number.
+#: Largest JSON file that is read, in bytes.
 MAX_JSON_BYTES = 16 * 1024 * 1024
-MAX_JSON_DEPTH = 64
-MAX_JSON_DIGITS = 1000
 
 #: Files are hashed in blocks of this many bytes.
 _BLOCK = 256 * 1024
@@ -87,6 +82,8 @@ def write_bytes(path: str, data: bytes, *, durable: bool) -> None:
     temporary = f'{path}.{os.getpid()}-{next(_counter)}{TEMPORARY}'
     try:
         _write_new(temporary, data, durable=durable)
+        if os.path.isdir(path) and not os.path.islink(path):
+            quarantine(path)
         replace(temporary, path)
         if durable:
             sync_folder(os.path.dirname(path))
@@ -274,96 +271,12 @@ def read_json(path: str) -> Any:
     return parse_json(data, path)
 
 
-class Repeated(Dict[str, Any]):
-    """A JSON object with duplicate keys, which are kept in `repeated`."""
-
-    repeated: Tuple[str, ...] = ()
-
-
 def parse_json(data: bytes, path: str) -> Any:
-    """Decode strict JSON, or raise `Unreadable` with the place of the fault.
-
-    Refused beyond what the `json` module refuses: anything but UTF-8, NaN and
-    Infinity, numbers too large for a float, over 1,000 digits, nesting deeper
-    than 64, escaped halves of surrogate pairs.  A byte order mark is allowed:
-    editors on Windows write one.  Duplicate keys come back as `Repeated`, so
-    that a checker can name their place.
-    """
+    """Decode strict JSON as `strictjson.parse` does, or raise `Unreadable`."""
     try:
-        text = data.decode('utf-8-sig')
-    except UnicodeDecodeError as error:
-        raise Unreadable(path, f'not UTF-8 at byte {error.start}') from error
-    try:
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant,
-                           parse_int=_whole, parse_float=_finite)
-    except json.JSONDecodeError as error:
-        what = 'is empty' if not text.strip() else (
-            f'not valid JSON at line {error.lineno} column {error.colno}: {error.msg}')
-        raise Unreadable(path, what) from error
+        return parse(data)
     except ValueError as error:
         raise Unreadable(path, str(error)) from error
-    except RecursionError as error:
-        raise Unreadable(path, f'nested deeper than {MAX_JSON_DEPTH}') from error
-    _check_depth(value, path, has_escapes='\\u' in text)
-    return value
-
-
-def _object(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
-    found = dict(pairs)
-    if len(found) == len(pairs):
-        return found
-    seen: Set[str] = set()
-    result = Repeated(found)
-    for key, _ in pairs:
-        if key in seen:
-            result.repeated += (key,)
-        seen.add(key)
-    return result
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f'{name} is not a JSON number')
-
-
-def _whole(digits: str) -> int:
-    if len(digits) > MAX_JSON_DIGITS:
-        raise ValueError(f'a number has {len(digits)} digits, at most {MAX_JSON_DIGITS} are read')
-    return int(digits)
-
-
-def _finite(digits: str) -> float:
-    value = float(digits)
-    if not math.isfinite(value) or len(digits) > MAX_JSON_DIGITS:
-        raise ValueError(f'{digits[:20]} is too large for a number')
-    return value
-
-
-def _check_depth(value: Any, path: str, *, has_escapes: bool) -> None:
-    """Refuse deep nesting, and lone surrogates where an escape could have made one."""
-    level = [value]
-    depth = 0
-    while level:
-        below: List[Any] = []
-        for entry in level:
-            if isinstance(entry, dict):
-                below.extend(entry.values())
-                if has_escapes:
-                    below.extend(entry)
-            elif isinstance(entry, list):
-                below.extend(entry)
-            elif has_escapes and isinstance(entry, str):
-                _check_text(entry, path)
-        level = below
-        depth += any(isinstance(entry, (dict, list)) for entry in level)
-        if depth > MAX_JSON_DEPTH:
-            raise Unreadable(path, f'nested deeper than {MAX_JSON_DEPTH}')
-
-
-def _check_text(text: str, path: str) -> None:
-    try:
-        text.encode('utf-8')
-    except UnicodeEncodeError as error:
-        raise Unreadable(path, 'a string holds half of a surrogate pair') from error
 
 
 # -- digests -----------------------------------------------------------------

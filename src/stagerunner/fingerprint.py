@@ -143,7 +143,7 @@ def canonical(value: Any) -> bytes:
 # -- inputs --------------------------------------------------------------------
 
 class Expanded(NamedTuple):
-    """The inputs of a stage on this disk: names to pass on, missing ones, globs without matches."""
+    """Inputs of a stage on this disk: names to pass on, missing ones, globs without matches."""
 
     names: Tuple[str, ...]
     missing: Tuple[str, ...]

@@ -50,7 +50,7 @@ def _reasons_to_run(stage: Stage, facts: Facts) -> List[Reason]:
     if facts.marker_fault:
         return [Reason('marker unreadable', facts.marker_fault)]
     if marker is None:
-        return [Reason('marker missing')]
+        return [Reason('marker missing' if facts.has_run else 'never ran')]
     if marker.key != facts.key:
         return changes(marker.parts, facts.parts)
     return list(facts.broken)

@@ -12,6 +12,7 @@ import os
 import stat
 from typing import Any
 from typing import Dict
+from typing import List
 from typing import NamedTuple
 from typing import Optional
 from typing import Tuple
@@ -132,6 +133,17 @@ def _doubt_of_output(private: str, name: str, length: Any) -> str:
     if not stat.S_ISREG(found.st_mode) or found.st_size < length:
         return f"its partial output '{name}' is shorter than what was committed"
     return ''
+
+
+def unreadable(names: StateNames, task: str) -> List[Tuple[str, str]]:
+    """Return (path, fault) of the files that should bind or tell progress and cannot be read."""
+    found = []
+    for path in (names.checkpoint(task), names.progress(task)):
+        try:
+            read_json(path)
+        except Unreadable as error:
+            found.append((path, error.fault))
+    return found
 
 
 def restore(point: ResumePoint, private: str) -> None:

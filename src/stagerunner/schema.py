@@ -8,7 +8,6 @@ checkers are data: `definition` has the one for `pipeline.json`.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 from typing import Callable
 from typing import Dict
@@ -169,16 +168,15 @@ class Number(Checker):
 
     def check(self, value: Any, where: Where, faults: List[Fault]) -> Any:
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if is_number and self.whole and not float(value).is_integer():
-            is_number = False
-        if not is_number or not self._is_in_range(value):
-            faults.append(Fault(where, f'expected {self._wanted()}, got {describe(value)}'))
+        if not is_number or not self._is_in_range(value) or (self.whole and value % 1):
+            wanted = f'at most {self.most:g}' if is_number and value > self.most else self._wanted()
+            faults.append(Fault(where, f'expected {wanted}, got {describe(value)}'))
             return value
         return int(value) if self.whole else value
 
     def _is_in_range(self, value: float) -> bool:
         low = value > self.least if self.above else value >= self.least
-        return low and value <= self.most and math.isfinite(value)
+        return low and value <= self.most
 
     def _wanted(self) -> str:
         kind = 'a whole number' if self.whole else 'a number'

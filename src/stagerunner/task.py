@@ -60,6 +60,7 @@ from stagerunner.resume import Binding
 from stagerunner.resume import final_offset
 from stagerunner.resume import forget_progress
 from stagerunner.resume import restore
+from stagerunner.resume import unreadable
 from stagerunner.resume import write_binding
 from stagerunner.state.marker import Marker
 from stagerunner.state.marker import marker_path
@@ -181,10 +182,10 @@ class Attempts(Performer):
                 discard(private_folder(task.output_dir, task.name))
             return self._skipped(task, attempt, facts)
         now = stamp(self.clock.now())
+        if facts.trouble:
+            return self._troubled(task, attempt, facts.trouble, now)
         self._warn(task, facts)
         self.emit(TaskStarted(task.name, now, attempt, decision.reasons))
-        if facts.trouble:
-            return self._troubled(task, attempt, decision, facts.trouble, now)
         lock.note(dict(self.setting.holder, task=task.name, since=now))
         under_way = self._prepare(task, attempt, lock, facts, decision, now)
         self.under_way[task.name] = under_way
@@ -202,11 +203,16 @@ class Attempts(Performer):
         for pattern in facts.unmatched:
             self.emit(Warned(task.name, f"input '{pattern}' matches no file"))
         if facts.marker_fault:
-            path = marker_path(task.output_dir, task.name)
-            aside = quarantine(path)
-            self.emit(Warned(task.name, f'{self._shown(path)}: {facts.marker_fault}; it was set '
-                                        f'aside as {os.path.basename(aside)} and the work is '
-                                        f'done again'))
+            self._set_aside(task, marker_path(task.output_dir, task.name), facts.marker_fault)
+        if task.stage.checkpoint.enabled:
+            for path, fault in unreadable(self.names, task.name):
+                self._set_aside(task, path, fault)
+
+    def _set_aside(self, task: Task, path: str, fault: str) -> None:
+        """Keep what cannot be read under another name, and say so."""
+        aside = quarantine(path)
+        self.emit(Warned(task.name, f'{self._shown(path)}: {fault}; it was set aside as '
+                                    f'{os.path.basename(aside)} and the work is done again'))
 
     def _prepare(self, task: Task, attempt: int, lock: Lock, facts: Facts, decision: Decision,
                  now: str) -> _Attempt:
@@ -304,10 +310,8 @@ class Attempts(Performer):
         return self._result(under_way, ended, DONE)._replace(
             done_at=done_at, is_staged=crop.is_staged, total_lines=total)
 
-    def _troubled(self, task: Task, attempt: int, decision: Decision, trouble: StageError,
-                  now: str) -> Result:
-        return Result(task, BROKEN, attempt, now, 0.0, decision.reasons, exit_code=FAILED,
-                      error=str(trouble),
+    def _troubled(self, task: Task, attempt: int, trouble: StageError, now: str) -> Result:
+        return Result(task, BROKEN, attempt, now, exit_code=FAILED, error=str(trouble),
                       error_class=retry.PERMANENT if trouble.is_final else retry.TRANSIENT)
 
     def _failed(self, under_way: _Attempt, ended: Exit, status: str, error: str,
@@ -350,4 +354,4 @@ def error_of(task: Task, ended: Exit) -> Tuple[str, str]:
 
 
 def _with_lines(what: str, lines: str) -> str:
-    return f'{what}: {lines}' if lines else what
+    return f'{what}\n{lines}' if lines else what

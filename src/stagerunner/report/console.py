@@ -92,7 +92,7 @@ def reasons_text(reasons: Tuple[Reason, ...]) -> str:
 
 def _failed(event: TaskFailed) -> str:
     lines = [line for line in event.error.split('\n') if line.strip()]
-    last = f' … {printable(lines[-1])}' if len(lines) > 1 else ''
+    last = f': {printable(lines[-1].strip())}' if len(lines) > 1 else ''
     return f'[FAIL] {event.task}: {printable(lines[0]) if lines else "unknown error"}{last}'
 
 

@@ -1,0 +1,105 @@
+"""Decode JSON as strictly as a file that people and programs rely on deserves."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+from typing import Dict
+from typing import List
+from typing import Set
+from typing import Tuple
+
+#: Deepest nesting, and most digits of a number.
+MAX_DEPTH = 64
+MAX_DIGITS = 1000
+
+
+class Repeated(Dict[str, Any]):
+    """A JSON object with duplicate keys, which are kept in `repeated`."""
+
+    repeated: Tuple[str, ...] = ()
+
+
+def parse(data: bytes) -> Any:
+    """Decode strict JSON, or raise `ValueError` with the place and the fault.
+
+    Refused beyond what the `json` module refuses: anything but UTF-8, NaN and
+    Infinity, numbers too large for a float, over 1,000 digits, nesting deeper
+    than 64, escaped halves of surrogate pairs.  A byte order mark is allowed:
+    editors on Windows write one.  Duplicate keys come back as `Repeated`, so
+    that a checker can name their place.
+    """
+    try:
+        text = data.decode('utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise ValueError(f'not UTF-8 at byte {error.start}') from error
+    try:
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant,
+                           parse_int=_whole, parse_float=_finite)
+    except json.JSONDecodeError as error:
+        what = 'is empty' if not text.strip() else (
+            f'not valid JSON at line {error.lineno} column {error.colno}: {error.msg}')
+        raise ValueError(what) from error
+    except RecursionError as error:
+        raise ValueError(f'nested deeper than {MAX_DEPTH}') from error
+    _check_depth(value, has_escapes='\\u' in text)
+    return value
+
+
+def _object(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    seen: Set[str] = set()
+    result = Repeated(found)
+    for key, _ in pairs:
+        if key in seen:
+            result.repeated += (key,)
+        seen.add(key)
+    return result
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f'{name} is not a JSON number')
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f'a number has {len(digits)} digits, at most {MAX_DIGITS} are read')
+    return int(digits)
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value) or len(digits) > MAX_DIGITS:
+        raise ValueError(f'{digits[:20]} is too large for a number')
+    return value
+
+
+def _check_depth(value: Any, *, has_escapes: bool) -> None:
+    """Refuse deep nesting, and lone surrogates where an escape could have made one."""
+    level = [value]
+    depth = 0
+    while level:
+        below: List[Any] = []
+        for entry in level:
+            if isinstance(entry, dict):
+                below.extend(entry.values())
+                if has_escapes:
+                    below.extend(entry)
+            elif isinstance(entry, list):
+                below.extend(entry)
+            elif has_escapes and isinstance(entry, str):
+                _check_text(entry)
+        level = below
+        depth += any(isinstance(entry, (dict, list)) for entry in level)
+        if depth > MAX_DEPTH:
+            raise ValueError(f'nested deeper than {MAX_DEPTH}')
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode('utf-8')
+    except UnicodeEncodeError as error:
+        raise ValueError('a string holds half of a surrogate pair') from error
