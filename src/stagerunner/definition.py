@@ -50,6 +50,15 @@ class Checkpointing(NamedTuple):
     line_interval: int = 50
 
 
+class Resources(NamedTuple):
+    """Limits that the system enforces on each process of a task (None: no limit)."""
+
+    memory_bytes: Optional[int] = None
+    cpu_s: Optional[int] = None
+    file_bytes: Optional[int] = None
+    cpu_cores: Optional[int] = None
+
+
 class Stage(NamedTuple):
     """One stage as declared, defaults filled in; paths use '/' and are relative to the root."""
 
@@ -66,6 +75,11 @@ class Stage(NamedTuple):
     retry: RetryPolicy
     timeout_s: Optional[float]
     grace_s: float
+    has_clean_env: bool
+    secret_env: Tuple[str, ...]
+    resources: Resources
+    has_network: bool
+    has_declared_files: bool
 
     @property
     def is_python(self) -> bool:
@@ -178,6 +192,16 @@ CHECKPOINT = Record({
 
 IDEMPOTENCY = Record({'enabled': Key(Flag(), True)})
 
+#: No limit of a process can be larger than this.
+_LARGEST = 2 ** 40
+
+RESOURCES = Record({
+    'memoryMB': Key(Number(1, _LARGEST, whole=True), None),
+    'cpuSec': Key(Number(1, whole=True), None),
+    'fileMB': Key(Number(1, _LARGEST, whole=True), None),
+    'cpuCores': Key(Number(1, 4096, whole=True), None),
+})
+
 #: Keys that `defaults` may have as well.
 _SHARED = {
     'outputs': Key(ListOf(Text(_output_complaint)), []),
@@ -188,11 +212,16 @@ _SHARED = {
     'retry': Key(RETRY, {}),
     'timeoutSec': Key(Number(0, above=True), None),
     'graceSec': Key(Number(0, 3600), 5),
+    'cleanEnv': Key(Flag(), False),
+    'secretEnv': Key(ListOf(Text(_variable_complaint)), []),
+    'resources': Key(RESOURCES, {}),
+    'network': Key(Choice('deny', 'allow'), 'deny'),
+    'files': Key(Choice('open', 'declared'), 'open'),
 }
 
 #: Keys of the contract that later versions bring.
-_LATER = ('cleanEnv', 'secretEnv', 'dependsOn', 'jobs', 'forEach', 'maxWorkers', 'max_workers',
-          'stopOnFailure', 'stop_on_failure', 'quota', 'limit', 'resources', 'network', 'files')
+_LATER = ('dependsOn', 'jobs', 'forEach', 'maxWorkers', 'max_workers', 'stopOnFailure',
+          'stop_on_failure', 'quota', 'limit')
 
 STAGE = Record(dict({
     'name': Key(Text(name_complaint), required=True),
@@ -256,7 +285,17 @@ def _stage(position: int, given: Dict[str, Any]) -> Stage:
         is_idempotent=IDEMPOTENCY.complete(stage['idempotency'])['enabled'],
         checkpoint=Checkpointing(checkpoint['enabled'], checkpoint['lineInterval']),
         retry=_retry(stage['retry']),
-        timeout_s=stage['timeoutSec'], grace_s=stage['graceSec'])
+        timeout_s=stage['timeoutSec'], grace_s=stage['graceSec'],
+        has_clean_env=stage['cleanEnv'], secret_env=tuple(stage['secretEnv']),
+        resources=_resources(stage['resources']), has_network=stage['network'] == 'allow',
+        has_declared_files=stage['files'] == 'declared')
+
+
+def _resources(given: Dict[str, Any]) -> Resources:
+    limits = RESOURCES.complete(given)
+    memory, file = (None if limits[key] is None else limits[key] * 1024 * 1024
+                    for key in ('memoryMB', 'fileMB'))
+    return Resources(memory, limits['cpuSec'], file, limits['cpuCores'])
 
 
 def _retry(given: Dict[str, Any]) -> RetryPolicy:

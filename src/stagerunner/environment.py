@@ -8,14 +8,19 @@ from typing import Dict
 from typing import Mapping
 from typing import NamedTuple
 from typing import Optional
+from typing import Tuple
 
 from stagerunner.definition import RESERVED_PREFIX
 from stagerunner.definition import Stage
-from stagerunner.state.names import StateNames
 
 #: The folder that holds the package: appended to PYTHONPATH of Python processors,
 #: so that `from stagerunner.processor import …` works in them.
 SOURCE_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+#: What a stage with `cleanEnv` still inherits (contract, env).
+_KEPT = ('PATH', 'HOME', 'LANG', 'TMPDIR')
+_KEPT_ON_WINDOWS = ('SYSTEMROOT', 'PATHEXT', 'COMSPEC', 'TEMP', 'TMP', 'USERPROFILE')
 
 
 class Given(NamedTuple):
@@ -30,7 +35,9 @@ class Given(NamedTuple):
     root: str
     output_dir: str
     published_dir: str
+    progress_path: str
     retry_path: str
+    temporary_dir: Optional[str] = None
 
 
 def variables(given: Given, inherited: Mapping[str, str]) -> Dict[str, str]:
@@ -39,13 +46,28 @@ def variables(given: Given, inherited: Mapping[str, str]) -> Dict[str, str]:
     Inherited `PIPELINE_*` variables are those of somebody else's run and are
     dropped; the stage's own `env` wins over what is inherited.
     """
-    env = {name: value for name, value in inherited.items()
-           if not name.upper().startswith(RESERVED_PREFIX)}
+    env = {name: value for name, value in inherited.items() if _is_passed(name, given.stage)}
+    if given.temporary_dir:
+        env['TMPDIR'] = given.temporary_dir
     env.update(given.stage.env)
     if given.stage.is_python:
         env['PYTHONPATH'] = python_path(env.get('PYTHONPATH'))
     env.update(_pipeline_variables(given))
     return env
+
+
+def _is_passed(name: str, stage: Stage) -> bool:
+    """True for an inherited variable that a stage may see."""
+    if name.upper().startswith(RESERVED_PREFIX):
+        return False
+    kept = _KEPT + (_KEPT_ON_WINDOWS if os.name == 'nt' else ())
+    return not stage.has_clean_env or name in kept or name in stage.secret_env
+
+
+def secrets(stage: Stage, inherited: Mapping[str, str]) -> Tuple[bytes, ...]:
+    """Return the values of a stage that must not be written anywhere, longest first."""
+    values = {os.fsencode(inherited[name]) for name in stage.secret_env if inherited.get(name)}
+    return tuple(sorted(values, key=len, reverse=True))
 
 
 def python_path(given: Optional[str]) -> str:
@@ -54,7 +76,6 @@ def python_path(given: Optional[str]) -> str:
 
 
 def _pipeline_variables(given: Given) -> Dict[str, str]:
-    names = StateNames(given.root)
     return {
         'PIPELINE_RUN_ID': given.run_id,
         'PIPELINE_STAGE_NAME': given.stage.name,
@@ -62,7 +83,7 @@ def _pipeline_variables(given: Given) -> Dict[str, str]:
         'PIPELINE_PUBLISHED_DIR': given.published_dir,
         'PIPELINE_LINE_OFFSET': str(given.line_offset),
         'PIPELINE_LINE_INTERVAL': str(given.stage.checkpoint.line_interval),
-        'PIPELINE_PROGRESS_PATH': names.progress(given.task),
+        'PIPELINE_PROGRESS_PATH': given.progress_path,
         'PIPELINE_PARAMS': json.dumps(given.stage.params, sort_keys=True),
         'PIPELINE_ATTEMPT': str(given.attempt),
         'PIPELINE_RETRY_PATH': given.retry_path,

@@ -3,6 +3,7 @@
     RunnerError
     ├── UsageError          the caller: a flag that cannot be followed           2
     ├── DefinitionError     the author of pipeline.json: all its faults          2
+    ├── IsolationError      the host: the fence that was asked for cannot be had   2
     ├── Unreadable          whoever wrote a file that is not strict JSON         5
     ├── StageError          one attempt of a task did not succeed                1
     │   ├── OfflineViolation    the author of the processor: a network import
@@ -54,6 +55,19 @@ class DefinitionError(RunnerError):
 
     def __str__(self) -> str:
         return '\n'.join(self.faults)
+
+
+class IsolationError(RunnerError):
+    """A fence that was required and cannot be had here, or a keeper that does not start."""
+
+    exit_code = REFUSED
+
+    def __init__(self, message: str):
+        super().__init__(message)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class Unreadable(RunnerError):

@@ -159,6 +159,7 @@ def _run_tasks(request: Request, parts: Parts, names: StateNames, emit: Broadcas
     try:
         return scheduler.run(tasks)
     finally:
+        parts.launcher.close()
         digests.save()
 
 

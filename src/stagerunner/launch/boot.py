@@ -53,9 +53,9 @@ def _pin_helpers(pinned, sha256):
 
 
 def _trim(hook, own):
-    """Wrap an exception hook so that it does not see the frames of this file."""
+    """Wrap an exception hook so that it does not see the frames of the files `own`."""
     def trimmed(kind, error, trace):
-        while trace is not None and trace.tb_frame.f_code.co_filename == own:
+        while trace is not None and trace.tb_frame.f_code.co_filename in own:
             trace = trace.tb_next
         if error is not None:
             error.__traceback__ = trace
@@ -80,8 +80,8 @@ def _new_main(script):
     return module
 
 
-def main():
-    """Become the processor."""
+def main(*callers):
+    """Become the processor; `callers` are files whose frames are no part of it either."""
     import os
     lines = os.environ.pop('STAGERUNNER_PINNED').splitlines()
     pinned = {}
@@ -94,7 +94,7 @@ def main():
     data = _read_pinned(script, lines[0].partition(' ')[0], sha256)
     _pin_helpers(pinned, sha256)
     module = _new_main(script)
-    own = main.__code__.co_filename
+    own = (main.__code__.co_filename,) + callers
     default = sys.excepthook = _trim(sys.__excepthook__, own)
     try:
         exec(compile(data, module.__file__, 'exec', dont_inherit=True), module.__dict__)

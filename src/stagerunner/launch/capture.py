@@ -22,6 +22,9 @@ RECENT_LINES = 20
 
 _BLOCK = 256 * 1024
 
+#: What stands in a log in place of a secret value.
+REDACTED = b'[secret]'
+
 
 class Recent:
     """The last lines of a stream."""
@@ -123,15 +126,52 @@ def _copy(source: object, target: object, offset: int, count: int) -> None:
         count -= len(block)
 
 
+class Redactor:
+    """Replaces secret values in a stream, also where a value arrives in two parts."""
+
+    def __init__(self, secrets: Tuple[bytes, ...]):
+        self.secrets = secrets
+        self._held = b''
+
+    def pass_on(self, data: bytes) -> bytes:
+        """Return what can be written by now; the beginning of what may be a secret is held."""
+        if not self.secrets:
+            return data
+        data = self._held + data
+        for secret in self.secrets:
+            data = data.replace(secret, REDACTED)
+        keep = max((length for secret in self.secrets
+                    for length in range(1, min(len(secret), len(data) + 1))
+                    if data.endswith(secret[:length])), default=0)
+        self._held = data[len(data) - keep:]
+        return data[:len(data) - keep]
+
+    def rest(self) -> bytes:
+        """Return what was held and did not become a secret."""
+        held, self._held = self._held, b''
+        return held
+
+
 class Output:
     """Both streams of a processor: one log in order of arrival, and the last lines of stderr."""
 
-    def __init__(self, log_path: str):
+    def __init__(self, log_path: str, secrets: Tuple[bytes, ...] = ()):
         self.log = Log(log_path)
         self.errors = Recent()
+        self._redactors = {is_error: Redactor(secrets) for is_error in (False, True)}
 
     def write(self, data: bytes, *, is_error: bool) -> None:
         """Take what arrived on one of the streams."""
-        self.log.write(data)
-        if is_error:
-            self.errors.add(data)
+        self._write(self._redactors[is_error].pass_on(data), is_error=is_error)
+
+    def close(self) -> None:
+        """Write what was held back and put the log in order."""
+        for is_error, redactor in self._redactors.items():
+            self._write(redactor.rest(), is_error=is_error)
+        self.log.close()
+
+    def _write(self, data: bytes, *, is_error: bool) -> None:
+        if data:
+            self.log.write(data)
+            if is_error:
+                self.errors.add(data)

@@ -32,6 +32,30 @@ class Job(NamedTuple):
     inherited: Tuple[int, ...] = ()
     timeout_s: Optional[float] = None
     grace_s: float = 5.0
+    is_fenced: bool = True
+    #: Readable and writable paths; None: all that the user may.
+    files: Optional[Tuple[Tuple[str, ...], Tuple[str, ...]]] = None
+    #: Pairs of memory, cpu, file (bytes, seconds, bytes) or cores and a number.
+    limits: Tuple[Tuple[str, int], ...] = ()
+    #: Values that must not reach the log.
+    secrets: Tuple[bytes, ...] = ()
+
+
+class Usage(NamedTuple):
+    """What a job used, as far as the system tells (None: it does not)."""
+
+    cpu_s: Optional[float] = None
+    peak_bytes: Optional[int] = None
+    written_bytes: Optional[int] = None
+    leftovers: int = 0
+
+
+class Fence(NamedTuple):
+    """Which mechanisms surround the jobs of a launcher, found out by a probe inside."""
+
+    mechanisms: Tuple[str, ...] = ()
+    is_enforced: bool = False
+    landlock: int = 0
 
 
 class Exit(NamedTuple):
@@ -46,6 +70,7 @@ class Exit(NamedTuple):
     stopped: str = ''
     printed_bytes: int = 0
     start_error: str = ''
+    usage: Usage = Usage()
 
 
 class Launcher:
@@ -62,3 +87,10 @@ class Launcher:
     def stop_all(self, why: str, *, at_once: bool = False) -> None:
         """Ask all jobs to end, and kill them after their grace, or at once."""
         raise NotImplementedError
+
+    def fence(self, python: Optional[str], env: Dict[str, str]) -> Fence:
+        """Return the network fence that jobs of this kind get; by default there is none."""
+        return Fence()
+
+    def close(self) -> None:
+        """Give back what was kept for further jobs; called when a run is over."""

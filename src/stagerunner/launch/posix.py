@@ -13,40 +13,25 @@ from typing import Any
 from typing import Dict
 from typing import List
 from typing import Optional
+from typing import Tuple
 
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
-from stagerunner.errors import os_fault
-from stagerunner.launch.capture import Output
-from stagerunner.launch.job import TIMED_OUT
 from stagerunner.launch.job import Exit
 from stagerunner.launch.job import Job
 from stagerunner.launch.job import Launcher
-
-BOOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'boot.py')
+from stagerunner.launch.watch import READ_BYTES
+from stagerunner.launch.watch import Tree
+from stagerunner.launch.watch import Watched
+from stagerunner.launch.watch import command_of
+from stagerunner.launch.watch import environment_of
+from stagerunner.launch.watch import not_started
 
 #: Where the kernel cannot tell that a process ended (no pidfd), look this often.
 _POLL_S = 0.02
 
-_READ_BYTES = 256 * 1024
-
 #: A pipe holds 64 KiB, 1 MiB at the most: more than that was written after the end.
 _DRAIN_READS = 16
-
-
-def command_of(job: Job) -> List[str]:
-    """Return the command line of a job."""
-    if job.python is None:
-        return [os.path.join(job.cwd, job.argv[0]), *job.argv[1:]]
-    return [job.python, BOOT, *job.argv]
-
-
-def environment_of(job: Job) -> Dict[str, str]:
-    """Return the environment of a job, with what `boot` needs and removes again."""
-    if job.python is None:
-        return job.env
-    pinned = '\n'.join(f'{digest} {path}' for path, digest in job.pinned)
-    return dict(job.env, STAGERUNNER_PINNED=pinned)
 
 
 class PosixLauncher(Launcher):
@@ -55,7 +40,7 @@ class PosixLauncher(Launcher):
     def __init__(self, clock: Clock, stop: Stop):
         self.clock = clock
         self.stop = stop
-        self.running: Dict[str, _Running] = {}
+        self.running: Dict[str, Piped] = {}
         self._selector: Any = None
 
     @property
@@ -69,22 +54,24 @@ class PosixLauncher(Launcher):
         return self._selector
 
     def start(self, job: Job) -> Optional[Exit]:
+        try:
+            running = self._launch(job)
+        except (OSError, ValueError) as error:
+            return not_started(job, error)
+        self.running[job.task] = running
+        for descriptor in [*running.pipes, *running.events()]:
+            self.selector.register(descriptor, 1, running)
+        return None
+
+    def _launch(self, job: Job) -> Piped:
+        """Start the process of a job; raises `OSError` or `ValueError` when that fails."""
         import subprocess
 
-        try:
-            process = subprocess.Popen(
-                command_of(job), cwd=job.cwd, env=environment_of(job),
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                start_new_session=True, pass_fds=job.inherited)
-        except (OSError, ValueError) as error:
-            said = os_fault(error) if isinstance(error, OSError) else str(error)
-            code = 126 if isinstance(error, PermissionError) else 127
-            return Exit(job.task, code, 0.0, (), (), '', start_error=said)
-        running = _Running(job, process, self.clock.monotonic())
-        self.running[job.task] = running
-        for key in running.watched():
-            self.selector.register(key, 1, running)
-        return None
+        process = subprocess.Popen(
+            command_of(job), cwd=job.cwd, env=environment_of(job),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            start_new_session=True, pass_fds=job.inherited)
+        return _Direct(job, process, self.clock.monotonic())
 
     def wait(self, timeout_s: Optional[float]) -> List[Exit]:
         ready = self.selector.select(self._shortest(timeout_s))
@@ -96,7 +83,7 @@ class PosixLauncher(Launcher):
                 self.selector.unregister(key.fd)
                 running.forget(key.fd)
         now = self.clock.monotonic()
-        ended = [running for running in self.running.values() if running.has_ended(now)]
+        ended = [running for running in self.running.values() if running.tree.has_ended()]
         for running in self.running.values():
             running.enforce(now)
         return [self._finish(running) for running in ended]
@@ -112,55 +99,30 @@ class PosixLauncher(Launcher):
         for running in self.running.values():
             if running.deadline is not None:
                 limits.append(running.deadline - now)
-            if running.pidfd is None:
+            if not running.events():
                 limits.append(_POLL_S if running.pipes else _POLL_S / 10)
         return max(0.0, min(limits)) if limits else None
 
-    def _finish(self, running: _Running) -> Exit:
+    def _finish(self, running: Piped) -> Exit:
         del self.running[running.job.task]
         running.drain()
-        for key in running.watched():
-            self.selector.unregister(key)
+        for descriptor in [*running.pipes, *running.events()]:
+            self.selector.unregister(descriptor)
         return running.close(self.clock.monotonic())
 
+    def close(self) -> None:
+        if self._selector is not None:
+            self._selector.close()
+            self._selector = None
 
-class _Running:
-    """One process, its pipes, and when it must be gone."""
 
-    def __init__(self, job: Job, process: Any, now: float):
-        self.job = job
+class ProcessGroup(Tree):
+    """A session of its own; who leaves it by starting another one is not reached."""
+
+    def __init__(self, process: Any):
         self.process = process
-        self.started = now
-        self.output = Output(job.log_path)
-        self.pipes = {process.stdout.fileno(): False, process.stderr.fileno(): True}
-        for pipe in self.pipes:
-            os.set_blocking(pipe, False)
-        self.pidfd = _pidfd(process.pid)
-        self.deadline = None if job.timeout_s is None else now + job.timeout_s
-        self.stopped = ''
-        self.is_killed = False
 
-    def watched(self) -> List[int]:
-        """Return the descriptors to wait for."""
-        return [*self.pipes, *([] if self.pidfd is None else [self.pidfd])]
-
-    def read(self, descriptor: int) -> bool:
-        """Take what arrived; False when nothing more will arrive there."""
-        if descriptor not in self.pipes:
-            return True
-        try:
-            data = os.read(descriptor, _READ_BYTES)
-        except BlockingIOError:
-            return True
-        if data:
-            self.output.write(data, is_error=self.pipes[descriptor])
-        return bool(data)
-
-    def forget(self, descriptor: int) -> None:
-        """Stop watching a pipe that reached its end."""
-        del self.pipes[descriptor]
-
-    def has_ended(self, now: float) -> bool:
+    def has_ended(self) -> bool:
         """True once the process ended; the rest of its group is killed before it is reaped.
 
         As long as it is not reaped its process group cannot be anybody else's.
@@ -169,28 +131,16 @@ class _Running:
             found = os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             if found is None:
                 return False
-            self._signal(signal.SIGKILL)
+            self.kill()
         self.process.poll()
         return self.process.returncode is not None
 
-    def enforce(self, now: float) -> None:
-        """Carry out a deadline that passed: first the question, then the kill."""
-        if self.deadline is None or now < self.deadline or self.process.returncode is not None:
-            return
-        if self.stopped:
-            self.ask(self.stopped, now, at_once=True)
-        else:
-            self.ask(TIMED_OUT, now)
+    def ask(self) -> bool:
+        self._signal(signal.SIGTERM)
+        return True
 
-    def ask(self, why: str, now: float, *, at_once: bool = False) -> None:
-        """Ask the group to end, or kill it when it was asked before and had its time."""
-        self.stopped = self.stopped or why
-        if at_once:
-            self._signal(signal.SIGKILL)
-            self.is_killed, self.deadline = True, None
-        elif not self.is_killed:
-            self._signal(signal.SIGTERM)
-            self.deadline = now + self.job.grace_s
+    def kill(self) -> None:
+        self._signal(signal.SIGKILL)
 
     def _signal(self, signum: int) -> None:
         try:
@@ -199,12 +149,44 @@ class _Running:
             # The group is gone, or (macOS) only its unreaped leader is left.
             pass
 
+
+class Piped(Watched):
+    """A job whose two streams arrive through pipes; `events` may bring more to watch."""
+
+    def __init__(self, job: Job, process: Any, tree: Tree, pipes: Tuple[int, int], now: float):
+        super().__init__(job, process, tree, now)
+        #: Open pipes by descriptor: does it carry errors?
+        self.pipes: Dict[int, bool] = {pipes[0]: False, pipes[1]: True}
+        for pipe in self.pipes:
+            os.set_blocking(pipe, False)
+
+    def events(self) -> List[int]:
+        """Return descriptors that become readable when the process may have ended."""
+        return []
+
+    def read(self, descriptor: int) -> bool:
+        """Take what arrived; False when nothing more will arrive there."""
+        if descriptor not in self.pipes:
+            return True
+        try:
+            data = os.read(descriptor, READ_BYTES)
+        except BlockingIOError:
+            return True
+        if data:
+            self.output.write(data, is_error=self.pipes[descriptor])
+        return bool(data)
+
+    def forget(self, descriptor: int) -> None:
+        """Close a pipe that reached its end."""
+        del self.pipes[descriptor]
+        os.close(descriptor)
+
     def drain(self) -> None:
         """Take what is still in the pipes, without waiting for somebody who keeps them open."""
         for pipe, is_error in self.pipes.items():
             for _ in range(_DRAIN_READS):
                 try:
-                    data = os.read(pipe, _READ_BYTES)
+                    data = os.read(pipe, READ_BYTES)
                 except BlockingIOError:
                     break
                 if not data:
@@ -213,16 +195,28 @@ class _Running:
 
     def close(self, now: float) -> Exit:
         """Give everything back and say how it ended."""
-        for stream in (self.process.stdout, self.process.stderr):
-            stream.close()
+        for pipe in list(self.pipes):
+            self.forget(pipe)
+        return self.exit(self.process.returncode, now)
+
+
+class _Direct(Piped):
+    """A job that is a child of the runner itself."""
+
+    def __init__(self, job: Job, process: Any, now: float):
+        pipes = os.dup(process.stdout.fileno()), os.dup(process.stderr.fileno())
+        process.stdout.close()
+        process.stderr.close()
+        super().__init__(job, process, ProcessGroup(process), pipes, now)
+        self.pidfd = _pidfd(process.pid)
+
+    def events(self) -> List[int]:
+        return [] if self.pidfd is None else [self.pidfd]
+
+    def close(self, now: float) -> Exit:
         if self.pidfd is not None:
             os.close(self.pidfd)
-        self.output.log.close()
-        log = self.output.log
-        return Exit(self.job.task, self.process.returncode, now - self.started,
-                    self.output.errors.lines(), log.recent.lines(),
-                    log.path if log.printed and not log.fault else '',
-                    self.stopped, log.printed)
+        return super().close(now)
 
 
 def _pidfd(pid: int) -> Optional[int]:

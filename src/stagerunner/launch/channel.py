@@ -1,0 +1,85 @@
+"""Messages and descriptors between the runner and its keepers, over an inherited pair of sockets.
+
+Used by both ends; what it needs is loaded when a channel is made, because a
+run with nothing to do makes none, and because a keeper must be able to forget it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from typing import List
+from typing import Sequence
+from typing import Tuple
+
+#: Messages are marshalled in the oldest form that all interpreters share.
+_MARSHAL = 2
+
+#: At most so many descriptors come with one message.
+_DESCRIPTORS = 16
+
+
+class Channel:
+    """One end of the pair: framed messages of plain values, with descriptors."""
+
+    def __init__(self, descriptor: int):
+        import _socket
+
+        self.socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait for."""
+        return self.socket.fileno()
+
+    def send(self, message: Any, descriptors: Sequence[int] = ()) -> None:
+        """Send one message; raises `OSError` when the other end is gone."""
+        import _socket
+        import array
+        import marshal
+        import struct
+
+        data = marshal.dumps(message, _MARSHAL)
+        data = struct.pack('<I', len(data)) + data
+        rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS,
+                   array.array('i', descriptors).tobytes())] if descriptors else []
+        sent = self.socket.sendmsg([data], rights)
+        if sent < len(data):
+            self.socket.sendall(data[sent:])
+
+    def receive(self) -> Tuple[Any, List[int]]:
+        """Return (message, descriptors), or (None, []) when the other end is gone."""
+        import marshal
+        import struct
+
+        header, descriptors = self._header()
+        if len(header) < 4:
+            return None, []
+        left, parts = struct.unpack('<I', header)[0], []
+        while left:
+            part = self.socket.recv(min(left, 1 << 20))
+            if not part:
+                return None, []
+            parts.append(part)
+            left -= len(part)
+        return marshal.loads(b''.join(parts)), descriptors
+
+    def _header(self) -> Tuple[bytes, List[int]]:
+        """Read the length of a message; descriptors arrive with its first byte."""
+        import _socket
+        import array
+
+        numbers = array.array('i')
+        header = b''
+        while len(header) < 4:
+            part, rights, _, _ = self.socket.recvmsg(
+                4 - len(header), _socket.CMSG_SPACE(_DESCRIPTORS * numbers.itemsize))
+            for level, kind, data in rights:
+                if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
+                    numbers.frombytes(data[:len(data) - len(data) % numbers.itemsize])
+            if not part:
+                return b'', []
+            header += part
+        return header, list(numbers)
+
+    def close(self) -> None:
+        """Close this end."""
+        self.socket.close()

@@ -1,0 +1,236 @@
+"""A small process that is isolated once and then becomes the parent of processors.
+
+Started as `python keeper.py CHANNEL FENCE SOURCE` by the Linux launcher, one
+per worker and kind.  It has one thread, no lock, no database and no file of
+the runner.  For each job it forks; the fork either goes on as the processor
+(warm: the interpreter has started already) or executes a program.  The keeper
+adopts every descendant that tries to escape, so that nothing of a job is left
+when it reports the end; when the runner is gone, it ends its job and itself.
+
+What a warm processor could notice is put back to what a fresh interpreter has:
+`sys.modules`, `sys.argv`, `sys.path`, `__main__`, environment, descriptors,
+signals.  What cannot be put back is executed fresh (`launch.linux` decides).
+"""
+
+import sys
+
+_baseline = set(sys.modules)
+
+import _signal  # noqa: E402 - what the baseline has is what a fresh start has
+import errno  # noqa: E402
+import os  # noqa: E402
+import select  # noqa: E402
+import time  # noqa: E402
+
+#: After this many rounds of killing, what is still there cannot be killed (state D).
+_SWEEPS = 400
+_SWEEP_PAUSE_S = 0.005
+
+
+class Keeper:
+    """Serves one runner until it goes away."""
+
+    def __init__(self, channel, kernel, processes):
+        self.processes = processes
+        self.channel = channel
+        self.kernel = kernel
+        self.wake, self._wake_writer = os.pipe()
+        os.set_blocking(self.wake, False)
+        os.set_blocking(self._wake_writer, False)
+        _signal.set_wakeup_fd(self._wake_writer)
+        _signal.signal(_signal.SIGCHLD, lambda signum, frame: None)
+
+    def serve(self):
+        """Run jobs; returns only in the fork that is to become a warm processor."""
+        while True:
+            message, descriptors = self.channel.receive()
+            if message is None:
+                os._exit(0)
+            if message['verb'] != 'run':
+                # It was meant for a job that ended meanwhile.
+                continue
+            process = os.fork()
+            if process == 0:
+                self._become(message, descriptors)
+                return
+            for descriptor in descriptors:
+                os.close(descriptor)
+            self._watch(process)
+
+    # -- in the keeper -----------------------------------------------------------
+
+    def _watch(self, process):
+        """See one job through: pass signals on, wait, sweep, report."""
+        while True:
+            ready = select.select([self.channel, self.wake], [], [])[0]
+            if self.wake in ready:
+                self._drain()
+                found, status, usage = os.wait4(process, os.WNOHANG)
+                if found:
+                    leftovers = self._sweep()
+                    self.channel.send(('ended', status, tuple(usage), leftovers))
+                    return
+                self._reap_adopted(process)
+            if self.channel in ready:
+                self._obey(process, self.channel.receive()[0])
+
+    def _drain(self):
+        try:
+            while os.read(self.wake, 4096):
+                pass
+        except OSError:
+            pass
+
+    def _reap_adopted(self, process):
+        """Take note of the ends of adopted processes, but leave the job itself to `_watch`."""
+        while True:
+            try:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except OSError:
+                return
+            if found is None or found.si_pid == process:
+                return
+            os.waitpid(found.si_pid, 0)
+
+    def _obey(self, process, message):
+        """Ask or kill the whole tree; when nobody is there to give orders any more, kill it."""
+        if message is None:
+            self._sweep()
+            os._exit(0)
+        if message['verb'] == 'ask':
+            self.processes.signal_all(self.processes.descendants(os.getpid()), _signal.SIGTERM)
+        elif message['verb'] == 'kill':
+            os.kill(process, _signal.SIGKILL)
+
+    def _sweep(self):
+        """Kill every descendant that is left; return how many there were."""
+        seen = set()
+        for _ in range(_SWEEPS):
+            try:
+                if os.waitpid(-1, os.WNOHANG)[0]:
+                    continue
+            except OSError as error:
+                if error.errno == errno.ECHILD:
+                    return len(seen)
+                raise
+            found = self.processes.descendants(os.getpid())
+            seen.update(found)
+            self.processes.signal_all(found, _signal.SIGKILL)
+            time.sleep(_SWEEP_PAUSE_S)
+        return len(seen)
+
+    # -- in the fork -------------------------------------------------------------
+
+    def _become(self, job, descriptors):
+        """Turn the fork into what the job asks for; returns for a warm processor only."""
+        try:
+            self._detach(job, descriptors)
+            if job['warm']:
+                self._restore(job)
+            else:
+                os.execve(job['argv'][0], job['argv'], job['env'])
+        except OSError as error:
+            self.channel.send(('broken', error.errno or 0))
+            os._exit(127)
+
+    def _detach(self, job, descriptors):
+        """Leave the keeper: session, signals, descriptors, limits, files, folder."""
+        _signal.set_wakeup_fd(-1)
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+        parent = os.getppid()
+        if self.kernel is not None:
+            self.kernel.die_with_parent()
+            if os.getppid() != parent:
+                os._exit(137)
+        os.setsid()
+        os.close(self.wake)
+        os.close(self._wake_writer)
+        output, errors = descriptors[:2]
+        os.dup2(output, 1)
+        os.dup2(errors, 2)
+        os.close(output)
+        os.close(errors)
+        for descriptor in descriptors[2:]:
+            os.set_inheritable(descriptor, True)
+        os.set_inheritable(self.channel.fileno(), False)
+        os.chdir(job['cwd'])
+        if job['limits']:
+            set_limits(job['limits'])
+        if job['files'] is not None:
+            self.kernel.restrict_files(*job['files'])
+
+    def _restore(self, job):
+        """Make this interpreter look as if it had just been started for the processor."""
+        self.channel.close()
+        os.environ.clear()
+        os.environ.update(job['env'])
+        if hasattr(sys, 'orig_argv'):
+            sys.orig_argv = [job['argv'][0], *job['argv'][2:]]
+        sys.argv = job['argv'][1:]
+        for name in set(sys.modules) - _baseline:
+            del sys.modules[name]
+        for finder in sys.path_importer_cache.values():
+            if hasattr(finder, 'invalidate_caches'):
+                finder.invalidate_caches()
+
+
+def set_limits(limits):
+    """Set the process limits of a stage: bytes of memory, CPU seconds, bytes of a file, CPUs."""
+    import resource
+
+    for kind, value in (('memory', resource.RLIMIT_AS), ('cpu', resource.RLIMIT_CPU),
+                        ('file', resource.RLIMIT_FSIZE)):
+        if limits.get(kind):
+            resource.setrlimit(value, (limits[kind], limits[kind]))
+    if limits.get('cores'):
+        allowed = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, allowed[:limits['cores']])
+
+
+def _hold(modules):
+    """Keep the end of a fork from tearing down what the keeper made: that would copy its pages.
+
+    A cycle that is frozen is never collected, and neither is what it refers to.
+    """
+    import gc
+
+    cycle = list(modules.values())
+    cycle.append(cycle)
+    gc.collect()
+    gc.freeze()
+
+
+def main():
+    """Isolate, report, serve; return the function that runs a warm processor."""
+    descriptor, fence, source = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+    sys.path.insert(0, source)
+    from stagerunner.launch import boot
+    from stagerunner.launch import processes
+    from stagerunner.launch.channel import Channel
+    channel = Channel(descriptor)
+    os.set_inheritable(descriptor, False)
+    kernel, mechanisms, is_enforced = None, (), False
+    try:
+        from stagerunner import isolation
+        kernel = isolation.Kernel()
+        kernel.become_subreaper()
+        if fence == 'network':
+            mechanisms = isolation.fence_network(kernel)
+            is_enforced = not kernel.can_make_socket(isolation.AF_INET)
+    except (ImportError, OSError, AttributeError):
+        # No ctypes or no such calls: the report says that nothing is in force.
+        pass
+    del sys.path[0]
+    landlock = kernel.landlock_version() if kernel is not None else 0
+    try:
+        channel.send(('ready', mechanisms, is_enforced, landlock))
+        _hold(sys.modules)
+        Keeper(channel, kernel, processes).serve()
+    except (BrokenPipeError, ConnectionResetError):
+        os._exit(0)
+    return boot.main
+
+
+if __name__ == '__main__':
+    _keeper_module = sys.modules['__main__']
+    main()(__file__)

@@ -1,0 +1,292 @@
+"""Start processors on Linux: through keepers, each isolated once and then used again.
+
+The runner talks to a keeper over an inherited pair of sockets and hands it the
+pipes and the lock of each job.  It adopts what a lost keeper leaves behind and
+kills it, so that nothing of a run survives in silence.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+from typing import Dict
+from typing import List
+from typing import NamedTuple
+from typing import Optional
+from typing import Tuple
+
+from stagerunner.clock import Clock
+from stagerunner.clock import Stop
+from stagerunner.environment import SOURCE_FOLDER
+from stagerunner.errors import IsolationError
+from stagerunner.isolation import Kernel
+from stagerunner.launch.channel import Channel
+from stagerunner.launch.job import Exit
+from stagerunner.launch.job import Fence
+from stagerunner.launch.job import Job
+from stagerunner.launch.job import Usage
+from stagerunner.launch.posix import Piped
+from stagerunner.launch.posix import PosixLauncher
+from stagerunner.launch.processes import descendants
+from stagerunner.launch.processes import signal_all
+from stagerunner.launch.watch import Tree
+from stagerunner.launch.watch import command_of
+from stagerunner.launch.watch import environment_of
+
+KEEPER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'keeper.py')
+
+#: Variables that an interpreter or the C library reads when a process starts: a
+#: job whose values differ from its keeper's is executed fresh.
+_START_UP = ('PYTHON', 'LD_', 'LC_', 'LANG', 'MALLOC', 'TZ', 'GLIBC_', 'HOME',
+             '__PYVENV_LAUNCHER__', 'COVERAGE_', 'COV_CORE_')
+
+#: So many rounds of killing; what is there after them cannot be killed.
+_SWEEPS = 400
+
+#: A keeper that has not reported after so long is broken, in seconds.
+_READY_S = 30.0
+
+#: Exit code of a job whose keeper was lost, as if the job had been killed.
+_LOST = -9
+
+
+class Kind(NamedTuple):
+    """What keepers differ in: interpreter, fence, start-up variables."""
+
+    python: str
+    is_fenced: bool
+    start_up: Tuple[Tuple[str, str], ...]
+
+
+def start_up_variables(env: Dict[str, str]) -> Tuple[Tuple[str, str], ...]:
+    """Return what of an environment a fresh interpreter would look at."""
+    return tuple(sorted((name, value) for name, value in env.items()
+                        if name.startswith(_START_UP)))
+
+
+class LinuxLauncher(PosixLauncher):
+    """Jobs as forks of keepers; `is_warm` says whether Python processors are forked warm."""
+
+    def __init__(self, clock: Clock, stop: Stop, *, is_warm: bool = True):
+        super().__init__(clock, stop)
+        self.is_warm = is_warm
+        self.idle: List[KeeperHandle] = []
+        self.busy: List[KeeperHandle] = []
+        self.is_adopting = False
+
+    def _launch(self, job: Job) -> Piped:
+        if not self.is_adopting:
+            adopt_orphans()
+            self.is_adopting = True
+        kind = Kind(job.python or sys.executable, job.is_fenced, start_up_variables(job.env))
+        keeper = self._keeper(kind, job)
+        running = keeper.run(job, self.is_warm and job.python is not None,
+                             self.clock.monotonic())
+        self.busy.append(keeper)
+        return running
+
+    def _keeper(self, kind: Kind, job: Job) -> KeeperHandle:
+        """Return an idle keeper of this kind, a new one where there is none."""
+        for keeper in self.idle:
+            if keeper.kind == kind:
+                self.idle.remove(keeper)
+                return keeper
+        return start_keeper(kind, job.env)
+
+    def fence(self, python: Optional[str], env: Dict[str, str]) -> Fence:
+        kind = Kind(python or sys.executable, True, start_up_variables(env))
+        for keeper in self.idle + self.busy:
+            if keeper.kind == kind:
+                return keeper.fence
+        self.idle.append(start_keeper(kind, env))
+        return self.idle[-1].fence
+
+    def _finish(self, running: Piped) -> Exit:
+        ended = super()._finish(running)
+        assert isinstance(running, _Kept)
+        keeper = running.keeper
+        self.busy.remove(keeper)
+        if keeper.is_lost:
+            keeper.close()
+            sweep_adopted([other.process.pid for other in self.idle + self.busy])
+        else:
+            self.idle.append(keeper)
+        return ended
+
+    def close(self) -> None:
+        for keeper in self.idle + self.busy:
+            keeper.close()
+        self.idle, self.busy = [], []
+        super().close()
+
+
+class KeeperHandle:
+    """The runner's end of one keeper."""
+
+    def __init__(self, kind: Kind, process: Any, channel: Any, fence: Fence):
+        self.kind = kind
+        self.process = process
+        self.channel = channel
+        self.fence = fence
+        self.is_lost = False
+
+    def run(self, job: Job, is_warm: bool, now: float) -> _Kept:
+        """Hand a job over; raises `OSError` when the keeper is gone."""
+        output, output_end = os.pipe()
+        errors, errors_end = os.pipe()
+        try:
+            argv = command_of(job)
+            self.channel.send({
+                'verb': 'run', 'argv': argv, 'env': environment_of(job), 'cwd': job.cwd,
+                'warm': is_warm, 'limits': dict(job.limits), 'files': job.files,
+            }, [output_end, errors_end, *job.inherited])
+        except OSError:
+            os.close(output)
+            os.close(errors)
+            self.close()
+            raise
+        finally:
+            os.close(output_end)
+            os.close(errors_end)
+        return _Kept(job, self, (output, errors), now)
+
+    def close(self) -> None:
+        """End the keeper: it sees that nobody is there any more, and takes its job along."""
+        self.channel.close()
+        if self.process.stdout:
+            self.process.stdout.close()
+        self.process.wait()
+
+
+class _KeptTree(Tree):
+    """The processes of one job, in the care of a keeper."""
+
+    def __init__(self, keeper: KeeperHandle):
+        self.keeper = keeper
+        self.returncode: Optional[int] = None
+        self.start_error = ''
+        self.usage = Usage()
+
+    def has_ended(self) -> bool:
+        """True once the keeper reported the end, or is itself no more."""
+        while self.returncode is None and _is_readable(self.keeper.channel):
+            message = self._receive()
+            if message is None:
+                self.keeper.is_lost = True
+                self.returncode = _LOST
+            elif message[0] == 'broken':
+                self.start_error = os.strerror(message[1]).lower()
+            elif message[0] == 'ended':
+                self._take(*message[1:])
+        return self.returncode is not None
+
+    def _receive(self) -> Any:
+        try:
+            return self.keeper.channel.receive()[0]
+        except OSError:
+            return None
+
+    def _take(self, status: int, usage: Tuple[Any, ...], leftovers: int) -> None:
+        """Turn the words of wait4(2) into what is recorded."""
+        self.returncode = (-os.WTERMSIG(status) if os.WIFSIGNALED(status)
+                           else os.WEXITSTATUS(status))
+        self.usage = Usage(cpu_s=usage[0] + usage[1], peak_bytes=usage[2] * 1024,
+                           written_bytes=usage[10] * 512, leftovers=leftovers)
+
+    def ask(self) -> bool:
+        return self._tell('ask')
+
+    def kill(self) -> None:
+        self._tell('kill')
+
+    def _tell(self, verb: str) -> bool:
+        try:
+            self.keeper.channel.send({'verb': verb})
+        except OSError:
+            # The keeper is gone; `has_ended` finds out.
+            pass
+        return True
+
+
+class _Kept(Piped):
+    """A job that a keeper forked."""
+
+    def __init__(self, job: Job, keeper: KeeperHandle, pipes: Tuple[int, int], now: float):
+        tree = _KeptTree(keeper)
+        super().__init__(job, tree, tree, pipes, now)
+        self.kept = tree
+        self.keeper = keeper
+
+    def events(self) -> List[int]:
+        return [self.keeper.channel.fileno()]
+
+    def close(self, now: float) -> Exit:
+        self.start_error, self.usage = self.kept.start_error, self.kept.usage
+        return super().close(now)
+
+
+def _is_readable(channel: Any) -> bool:
+    import select
+
+    return bool(select.select([channel], [], [], 0)[0])
+
+
+def start_keeper(kind: Kind, env: Dict[str, str]) -> KeeperHandle:
+    """Start a keeper and wait for its report."""
+    import _socket
+    import select
+    import subprocess
+
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    clean = {name: value for name, value in env.items() if not name.startswith('PIPELINE_')}
+    try:
+        process = subprocess.Popen(
+            [kind.python, KEEPER, str(theirs.fileno()),
+             'network' if kind.is_fenced else 'none', SOURCE_FOLDER],
+            env=clean, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, pass_fds=[theirs.fileno()], start_new_session=True)
+    except OSError:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    channel = Channel(ours.detach())
+    ready = select.select([channel], [], [], _READY_S)[0]
+    message = channel.receive()[0] if ready else None
+    handle = KeeperHandle(kind, process, channel,
+                          Fence(*message[1:]) if message else Fence())
+    if message is None:
+        process.kill()
+        said = process.stdout.read().decode('utf-8', 'backslashreplace') if process.stdout else ''
+        handle.close()
+        raise IsolationError(f'the keeper of processors did not start: {said.strip()[-500:]}')
+    return handle
+
+
+def adopt_orphans() -> None:
+    """Make this process the one to whom the children of lost keepers fall."""
+    try:
+        Kernel().become_subreaper()
+    except (ImportError, OSError, AttributeError):
+        # Without ctypes there is no such call; keepers then sweep alone.
+        pass
+
+
+def sweep_adopted(kept: List[int]) -> None:
+    """Kill and reap the processes that lost keepers left to this one; `kept` are live keepers."""
+    for _ in range(_SWEEPS):
+        spared = set(kept)
+        for keeper in kept:
+            spared.update(descendants(keeper))
+        found = [process for process in descendants(os.getpid()) if process not in spared]
+        if not found:
+            return
+        signal_all(found, signal.SIGKILL)
+        for process in found:
+            try:
+                os.waitpid(process, os.WNOHANG)
+            except ChildProcessError:
+                # The child of a child: it falls to us in the next round.
+                continue
