@@ -16,37 +16,21 @@ from typing import Optional
 
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
-from stagerunner.errors import os_fault
-from stagerunner.launch.capture import Output
-from stagerunner.launch.job import TIMED_OUT
 from stagerunner.launch.job import Exit
 from stagerunner.launch.job import Job
 from stagerunner.launch.job import Launcher
-
-BOOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'boot.py')
+from stagerunner.launch.watch import READ_BYTES
+from stagerunner.launch.watch import Tree
+from stagerunner.launch.watch import Watched
+from stagerunner.launch.watch import command_of
+from stagerunner.launch.watch import environment_of
+from stagerunner.launch.watch import not_started
 
 #: Where the kernel cannot tell that a process ended (no pidfd), look this often.
 _POLL_S = 0.02
 
-_READ_BYTES = 256 * 1024
-
 #: A pipe holds 64 KiB, 1 MiB at the most: more than that was written after the end.
 _DRAIN_READS = 16
-
-
-def command_of(job: Job) -> List[str]:
-    """Return the command line of a job."""
-    if job.python is None:
-        return [os.path.join(job.cwd, job.argv[0]), *job.argv[1:]]
-    return [job.python, BOOT, *job.argv]
-
-
-def environment_of(job: Job) -> Dict[str, str]:
-    """Return the environment of a job, with what `boot` needs and removes again."""
-    if job.python is None:
-        return job.env
-    pinned = '\n'.join(f'{digest} {path}' for path, digest in job.pinned)
-    return dict(job.env, STAGERUNNER_PINNED=pinned)
 
 
 class PosixLauncher(Launcher):
@@ -77,9 +61,7 @@ class PosixLauncher(Launcher):
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                 start_new_session=True, pass_fds=job.inherited)
         except (OSError, ValueError) as error:
-            said = os_fault(error) if isinstance(error, OSError) else str(error)
-            code = 126 if isinstance(error, PermissionError) else 127
-            return Exit(job.task, code, 0.0, (), (), '', start_error=said)
+            return not_started(job, error)
         running = _Running(job, process, self.clock.monotonic())
         self.running[job.task] = running
         for key in running.watched():
@@ -96,7 +78,7 @@ class PosixLauncher(Launcher):
                 self.selector.unregister(key.fd)
                 running.forget(key.fd)
         now = self.clock.monotonic()
-        ended = [running for running in self.running.values() if running.has_ended(now)]
+        ended = [running for running in self.running.values() if running.tree.has_ended()]
         for running in self.running.values():
             running.enforce(now)
         return [self._finish(running) for running in ended]
@@ -124,21 +106,49 @@ class PosixLauncher(Launcher):
         return running.close(self.clock.monotonic())
 
 
-class _Running:
-    """One process, its pipes, and when it must be gone."""
+class ProcessGroup(Tree):
+    """A session of its own; who leaves it by starting another one is not reached."""
+
+    def __init__(self, process: Any):
+        self.process = process
+
+    def has_ended(self) -> bool:
+        """True once the process ended; the rest of its group is killed before it is reaped.
+
+        As long as it is not reaped its process group cannot be anybody else's.
+        """
+        if hasattr(os, 'waitid'):
+            found = os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if found is None:
+                return False
+            self.kill()
+        self.process.poll()
+        return self.process.returncode is not None
+
+    def ask(self) -> bool:
+        self._signal(signal.SIGTERM)
+        return True
+
+    def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, signum: int) -> None:
+        try:
+            os.killpg(self.process.pid, signum)
+        except (ProcessLookupError, PermissionError):
+            # The group is gone, or (macOS) only its unreaped leader is left.
+            pass
+
+
+class _Running(Watched):
+    """One process and its pipes."""
 
     def __init__(self, job: Job, process: Any, now: float):
-        self.job = job
-        self.process = process
-        self.started = now
-        self.output = Output(job.log_path)
+        super().__init__(job, process, ProcessGroup(process), now)
         self.pipes = {process.stdout.fileno(): False, process.stderr.fileno(): True}
         for pipe in self.pipes:
             os.set_blocking(pipe, False)
         self.pidfd = _pidfd(process.pid)
-        self.deadline = None if job.timeout_s is None else now + job.timeout_s
-        self.stopped = ''
-        self.is_killed = False
 
     def watched(self) -> List[int]:
         """Return the descriptors to wait for."""
@@ -149,7 +159,7 @@ class _Running:
         if descriptor not in self.pipes:
             return True
         try:
-            data = os.read(descriptor, _READ_BYTES)
+            data = os.read(descriptor, READ_BYTES)
         except BlockingIOError:
             return True
         if data:
@@ -160,51 +170,12 @@ class _Running:
         """Stop watching a pipe that reached its end."""
         del self.pipes[descriptor]
 
-    def has_ended(self, now: float) -> bool:
-        """True once the process ended; the rest of its group is killed before it is reaped.
-
-        As long as it is not reaped its process group cannot be anybody else's.
-        """
-        if hasattr(os, 'waitid'):
-            found = os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            if found is None:
-                return False
-            self._signal(signal.SIGKILL)
-        self.process.poll()
-        return self.process.returncode is not None
-
-    def enforce(self, now: float) -> None:
-        """Carry out a deadline that passed: first the question, then the kill."""
-        if self.deadline is None or now < self.deadline or self.process.returncode is not None:
-            return
-        if self.stopped:
-            self.ask(self.stopped, now, at_once=True)
-        else:
-            self.ask(TIMED_OUT, now)
-
-    def ask(self, why: str, now: float, *, at_once: bool = False) -> None:
-        """Ask the group to end, or kill it when it was asked before and had its time."""
-        self.stopped = self.stopped or why
-        if at_once:
-            self._signal(signal.SIGKILL)
-            self.is_killed, self.deadline = True, None
-        elif not self.is_killed:
-            self._signal(signal.SIGTERM)
-            self.deadline = now + self.job.grace_s
-
-    def _signal(self, signum: int) -> None:
-        try:
-            os.killpg(self.process.pid, signum)
-        except (ProcessLookupError, PermissionError):
-            # The group is gone, or (macOS) only its unreaped leader is left.
-            pass
-
     def drain(self) -> None:
         """Take what is still in the pipes, without waiting for somebody who keeps them open."""
         for pipe, is_error in self.pipes.items():
             for _ in range(_DRAIN_READS):
                 try:
-                    data = os.read(pipe, _READ_BYTES)
+                    data = os.read(pipe, READ_BYTES)
                 except BlockingIOError:
                     break
                 if not data:
@@ -217,12 +188,7 @@ class _Running:
             stream.close()
         if self.pidfd is not None:
             os.close(self.pidfd)
-        self.output.log.close()
-        log = self.output.log
-        return Exit(self.job.task, self.process.returncode, now - self.started,
-                    self.output.errors.lines(), log.recent.lines(),
-                    log.path if log.printed and not log.fault else '',
-                    self.stopped, log.printed)
+        return self.exit(self.process.returncode, now)
 
 
 def _pidfd(pid: int) -> Optional[int]:

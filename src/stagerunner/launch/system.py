@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Optional
 from typing import Tuple
@@ -38,8 +39,10 @@ def interpreter_version(python: Optional[str], root: str, shown: str) -> Tuple[s
         answer = subprocess.run(
             [path, '-c', 'import sys; print("%d.%d" % sys.version_info[:2])'],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            timeout=_PROBE_S, check=True, text=True)
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
+            timeout=_PROBE_S, check=True).stdout.decode('ascii', 'replace').strip()
+    except (OSError, ValueError, subprocess.SubprocessError):
+        answer = ''
+    if not re.match(r'3\.\d+$', answer):
         raise DefinitionError((f'{shown}: python: {python!r} cannot be used as an interpreter; '
-                               f'name a Python 3 or leave the key out',)) from error
-    return path, answer.stdout.strip()
+                               f'name a Python 3 or leave the key out',))
+    return path, answer

@@ -1,0 +1,102 @@
+"""What watching a job is on every system: its command, its deadlines, the end it came to.
+
+How a process and its children are asked and killed is the business of a
+`Tree`, how pipes are read that of the launcher.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+from typing import Dict
+from typing import List
+
+from stagerunner.errors import os_fault
+from stagerunner.launch.capture import Output
+from stagerunner.launch.job import TIMED_OUT
+from stagerunner.launch.job import Exit
+from stagerunner.launch.job import Job
+
+BOOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'boot.py')
+
+#: Read so much at a time from what a processor prints.
+READ_BYTES = 256 * 1024
+
+
+def command_of(job: Job) -> List[str]:
+    """Return the command line of a job."""
+    if job.python is None:
+        return [os.path.normpath(os.path.join(job.cwd, job.argv[0])), *job.argv[1:]]
+    return [job.python, BOOT, *job.argv]
+
+
+def environment_of(job: Job) -> Dict[str, str]:
+    """Return the environment of a job, with what `boot` needs and removes again."""
+    if job.python is None:
+        return job.env
+    pinned = '\n'.join(f'{digest} {path}' for path, digest in job.pinned)
+    return dict(job.env, STAGERUNNER_PINNED=pinned)
+
+
+def not_started(job: Job, error: Exception) -> Exit:
+    """Return the exit of a job whose process could not be made."""
+    said = os_fault(error) if isinstance(error, OSError) else str(error)
+    code = 126 if isinstance(error, PermissionError) else 127
+    return Exit(job.task, code, 0.0, (), (), '', start_error=said)
+
+
+class Tree:
+    """A process with everything that it started; an implementation per kind of system."""
+
+    def has_ended(self) -> bool:
+        """True once the process ended; the rest of its tree is killed then."""
+        raise NotImplementedError
+
+    def ask(self) -> bool:
+        """Ask all of it to end; False when that cannot be asked."""
+        raise NotImplementedError
+
+    def kill(self) -> None:
+        """Kill all of it."""
+        raise NotImplementedError
+
+
+class Watched:
+    """One running job: its process, what it prints, and when it must be gone."""
+
+    def __init__(self, job: Job, process: Any, tree: Tree, now: float):
+        self.job = job
+        self.process = process
+        self.tree = tree
+        self.started = now
+        self.output = Output(job.log_path)
+        self.deadline = None if job.timeout_s is None else now + job.timeout_s
+        self.stopped = ''
+        self.is_killed = False
+
+    def enforce(self, now: float) -> None:
+        """Carry out a deadline that passed: first the question, then the kill."""
+        if self.deadline is None or now < self.deadline or self.process.returncode is not None:
+            return
+        if self.stopped:
+            self.ask(self.stopped, now, at_once=True)
+        else:
+            self.ask(TIMED_OUT, now)
+
+    def ask(self, why: str, now: float, *, at_once: bool = False) -> None:
+        """Ask the tree to end, or kill it: at once, or when it cannot even be asked."""
+        self.stopped = self.stopped or why
+        if at_once or not (self.is_killed or self.tree.ask()):
+            self.tree.kill()
+            self.is_killed, self.deadline = True, None
+        elif not self.is_killed:
+            self.deadline = now + self.job.grace_s
+
+    def exit(self, exit_code: int, now: float) -> Exit:
+        """Close the log and say how it ended."""
+        log = self.output.log
+        log.close()
+        return Exit(self.job.task, exit_code, now - self.started,
+                    self.output.errors.lines(), log.recent.lines(),
+                    log.path if log.printed and not log.fault else '',
+                    self.stopped, log.printed)
