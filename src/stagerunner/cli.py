@@ -68,10 +68,10 @@ def main(argv: Optional[List[str]] = None) -> int:
 
 
 def _run_command(argv: List[str], system: System) -> int:
-    workspace = os.getcwd()
+    workspace = os.curdir
     try:
         arguments = _parser().parse_args(argv)
-        workspace = os.path.dirname(os.path.abspath(arguments.pipeline))
+        workspace = _workspace_of(arguments.pipeline)
         return run.main(arguments, system)
     except errors.RunnerError as error:
         for line in str(error).split('\n'):
@@ -84,6 +84,14 @@ def _run_command(argv: List[str], system: System) -> int:
     except BaseException as error:  # the last line: a bug of ours
         system.err.line(_report_bug(error, workspace))
         return errors.BUG
+
+
+def _workspace_of(pipeline: str) -> str:
+    try:
+        return os.path.dirname(os.path.abspath(pipeline))
+    except FileNotFoundError:
+        raise errors.UsageError('the current folder does not exist any more; '
+                                'name the definition by its whole path') from None
 
 
 def _help_formatter(prog: str) -> argparse.HelpFormatter:

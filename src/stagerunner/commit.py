@@ -60,8 +60,8 @@ def _commit(finished: Finished) -> None:
     write_json(private_marker, to_json(finished.marker), durable=False)
     sync_file(private_marker)
     touched = {finished.published}
+    _flush(finished)
     if finished.marker.is_staged:
-        _flush(finished)
         touched |= _move_in(finished)
         _remove_stale(finished)
     replace(private_marker, os.path.join(finished.published, name))
@@ -71,9 +71,10 @@ def _commit(finished: Finished) -> None:
 
 
 def _flush(finished: Finished) -> None:
+    folder = finished.private if finished.marker.is_staged else finished.published
     for output in finished.marker.outputs:
         if output.link is None:
-            sync_file(os.path.join(finished.private, output.path))
+            sync_file(os.path.join(folder, output.path))
 
 
 def _move_in(finished: Finished) -> Set[str]:

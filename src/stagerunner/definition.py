@@ -161,7 +161,8 @@ def is_reserved(relative: str) -> bool:
     >>> is_reserved('.copy.done'), is_reserved('sub/.copy.partial'), is_reserved('.hidden')
     (True, True, False)
     """
-    return any(part.startswith('.') and part.endswith(('.done', '.partial'))
+    return any(part.startswith('.') and (part.endswith(('.done', '.partial'))
+                                         or '.done.corrupt-' in part)
                for part in relative.split('/'))
 
 

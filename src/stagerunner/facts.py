@@ -20,6 +20,7 @@ from stagerunner.errors import InputChanged
 from stagerunner.errors import StageError
 from stagerunner.errors import Unreadable
 from stagerunner.events import Reason
+from stagerunner.files import is_text
 from stagerunner.fingerprint import Digests
 from stagerunner.fingerprint import Input
 from stagerunner.fingerprint import digest_input
@@ -82,6 +83,10 @@ class Observer:
         expanded = expand_inputs(self.root, stage.inputs)
         if expanded.missing:
             return Facts(trouble=self._missing(task, expanded.missing[0]))
+        unnamed = [name for name in expanded.names if not is_text(name)]
+        if unnamed:
+            return Facts(trouble=StageError(f'input {ascii(unnamed[0])} has a name that is not '
+                                            f'UTF-8; rename it'))
         try:
             program = self._program(task)
             inputs = tuple(digest_input(self.digests, self.root, name)

@@ -9,11 +9,13 @@ survive without its data, when the power goes: surveys/reliability.md, row 1).
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import json
 import os
 import stat
+import sys
 from typing import Any
 from typing import Iterator
 from typing import NamedTuple
@@ -24,6 +26,13 @@ from stagerunner.errors import InputChanged
 from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
 from stagerunner.errors import os_fault
+from stagerunner.sharing import has_ended
+from stagerunner.sharing import make_changeable
+from stagerunner.sharing import open_file
+from stagerunner.sharing import open_to_flush
+from stagerunner.sharing import patiently
+from stagerunner.sharing import remove_file
+from stagerunner.sharing import remove_folder
 from stagerunner.strictjson import parse
 
 #: Largest JSON file that is read, in bytes.
@@ -46,11 +55,6 @@ _NOFOLLOW = getattr(os, 'O_NOFOLLOW', 0)
 
 #: On macOS only this reaches the platter; fsync stops at the drive's cache.
 _FULL_FSYNC = 51
-
-#: Windows refuses to replace a file while somebody reads it: access denied,
-#: sharing violation, lock violation.  Readers are quick, so it is tried again.
-_WINDOWS_BUSY = (5, 32, 33)
-_WINDOWS_TRIES = 100
 
 _counter = itertools.count()
 
@@ -109,31 +113,13 @@ def _write_new(path: str, data: bytes, *, durable: bool) -> None:
 
 def replace(source: str, target: str) -> None:
     """Give `source` the name `target`, whose old file is gone from then on."""
-    if os.name != 'nt':
-        os.replace(source, target)
-        return
-    for tried in range(_WINDOWS_TRIES):  # pragma: no cover - run under wine by tests/windows
-        try:
-            os.replace(source, target)
-            return
-        except OSError as error:
-            if getattr(error, 'winerror', 0) not in _WINDOWS_BUSY or tried == _WINDOWS_TRIES - 1:
-                raise
-            _pause()
-
-
-def _pause() -> None:  # pragma: no cover - Windows only
-    import threading
-
-    threading.Event().wait(0.01)
+    make_changeable(target)
+    patiently(lambda: os.replace(source, target))
 
 
 def sync_file(path: str) -> None:
     """Return when the bytes of `path` are on the disk."""
-    if os.name == 'nt':  # pragma: no cover - Windows flushes only what is open for writing
-        descriptor = os.open(path, os.O_RDWR | getattr(os, 'O_BINARY', 0))
-    else:
-        descriptor = os.open(path, _READ | _NOFOLLOW)
+    descriptor = open_to_flush(path) if os.name == 'nt' else os.open(path, _READ | _NOFOLLOW)
     try:
         _sync(descriptor)
     finally:
@@ -153,8 +139,6 @@ def sync_folder(path: str) -> None:
 
 def _sync(descriptor: int) -> None:
     """Flush once; after an error nobody may try again on the same descriptor (fsyncgate)."""
-    import sys
-
     if sys.platform == 'darwin':  # pragma: no cover - macOS only
         import fcntl
 
@@ -175,7 +159,7 @@ def make_folder(path: str) -> None:
     if parent and parent != path:
         make_folder(parent)
     try:
-        os.mkdir(path)
+        patiently(lambda: os.mkdir(path))
         sync_folder(parent)
     except FileExistsError:
         # Somebody else was quicker; a file in the way is reported by its user.
@@ -186,11 +170,9 @@ def remove_tree(path: str) -> None:
     """Remove whatever is at `path`, links themselves and not what they lead to."""
     try:
         if stat.S_ISDIR(os.lstat(path).st_mode):
-            import shutil
-
-            shutil.rmtree(path)
+            remove_folder(path)
         else:
-            os.unlink(path)
+            remove_file(path)
     except FileNotFoundError:
         pass
 
@@ -200,21 +182,21 @@ def quarantine(path: str) -> str:
 
     Nothing is lost and nothing is read twice: the next run finds no file.
     """
-    for number in itertools.count(1):
-        aside = f'{path}.corrupt-{number}'
-        if not os.path.lexists(aside):
-            try:
-                os.rename(path, aside)
-            except FileNotFoundError:
-                pass
-            return aside
-    raise AssertionError('unreachable')
+    numbered = (f'{path}.corrupt-{number}' for number in itertools.count(1))
+    aside = next(name for name in numbered if not os.path.lexists(name))
+    try:
+        os.rename(path, aside)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise StateError(path, os_fault(error)) from error
+    return aside
 
 
 def _unlink_quietly(path: str) -> None:
     """Remove what may be there; the error that brought us here matters more."""
     try:
-        os.unlink(path)
+        remove_file(path)
     except OSError:
         pass
 
@@ -229,18 +211,21 @@ def read_bytes(path: str, limit: int, *, follow: bool = True) -> bytes:
     may not be read.  With `follow=False` a link is refused too.
     """
     try:
-        descriptor = os.open(path, _READ | (0 if follow else _NOFOLLOW))
+        descriptor = open_file(path, _READ | (0 if follow else _NOFOLLOW))
     except FileNotFoundError:
         raise
-    except (OSError, ValueError) as error:
+    except NotADirectoryError as error:
+        # A file where a folder above it should be: there is nothing at this path.
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from error
+    except ValueError as error:
+        raise Unreadable(path, 'cannot be the name of a file') from error
+    except OSError as error:
         if os.path.isdir(path):
             raise Unreadable(path, 'is a folder, not a file') from error
-        raise Unreadable(path, os_fault(error) if isinstance(error, OSError)
-                         else str(error)) from error
+        raise Unreadable(path, os_fault(error)) from error
     try:
         found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise Unreadable(path, 'is not a regular file')
+        _check_kind(path, found.st_mode)
         if found.st_size > limit:
             raise Unreadable(path, f'is larger than {limit // (1024 * 1024)} MiB')
         return b''.join(_blocks(descriptor))
@@ -248,6 +233,13 @@ def read_bytes(path: str, limit: int, *, follow: bool = True) -> bytes:
         raise Unreadable(path, os_fault(error)) from error
     finally:
         os.close(descriptor)
+
+
+def _check_kind(path: str, mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        raise Unreadable(path, 'is a folder, not a file')
+    if not stat.S_ISREG(mode):
+        raise Unreadable(path, 'is not a regular file')
 
 
 def _blocks(descriptor: int) -> Iterator[bytes]:
@@ -266,7 +258,7 @@ def read_json(path: str) -> Any:
     """
     try:
         data = read_bytes(path, MAX_JSON_BYTES, follow=False)
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return None
     return parse_json(data, path)
 
@@ -301,15 +293,14 @@ def digest_file(path: str) -> Tuple[str, Stat]:
 
 def _read_through(path: str) -> Tuple[str, Stat, Stat]:
     try:
-        descriptor = os.open(path, _READ)
+        descriptor = open_file(path, _READ)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise Unreadable(path, os_fault(error)) from error
     try:
         found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise Unreadable(path, 'is not a regular file')
+        _check_kind(path, found.st_mode)
         hasher = hashlib.sha256()
         if found.st_size <= _BLOCK:
             for block in _blocks(descriptor):
@@ -337,6 +328,15 @@ def _hash_large(descriptor: int, hasher: Any) -> None:
             hasher.update(view[:count])
 
 
+def is_text(name: str) -> bool:
+    """True for a file name that JSON can hold; on POSIX a name may be any bytes."""
+    try:
+        name.encode('utf-8')
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def try_stat(path: str) -> Optional[os.stat_result]:
     """Return the stat of what `path` leads to, or None where that is nothing."""
     try:
@@ -357,6 +357,4 @@ def leftovers(folder: str) -> Iterator[str]:
 def _is_abandoned(name: str) -> bool:
     """True when the process whose id stands in the name of a temporary file is gone."""
     pid, dash, _ = name.rpartition('.')[2].partition('-')
-    if not dash or not pid.isdigit():
-        return False
-    return os.path.isdir('/proc/self') and not os.path.exists(f'/proc/{pid}')
+    return bool(dash) and pid.isdigit() and has_ended(int(pid))

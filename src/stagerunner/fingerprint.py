@@ -20,6 +20,7 @@ from typing import List
 from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
+from typing import Set
 from typing import Tuple
 from typing import Union
 
@@ -31,8 +32,10 @@ from stagerunner.events import Reason
 from stagerunner.files import Stat
 from stagerunner.files import digest_bytes
 from stagerunner.files import digest_file
+from stagerunner.files import is_text
 from stagerunner.files import read_json
 from stagerunner.files import stat_of
+from stagerunner.files import try_stat
 from stagerunner.files import write_json
 from stagerunner.imports import Scanner
 from stagerunner.imports import Wanted
@@ -99,8 +102,8 @@ class Digests(Scanner):
         """Return digest and stat of a file; errors as `files.digest_file`."""
         known = self.fresh.get(path) or self.known.get(path)
         if known and _STAT_TELLS:
-            found = os.stat(path)
-            if stat.S_ISREG(found.st_mode) and list(stat_of(found)) == known[:4]:
+            found = try_stat(path)
+            if found and stat.S_ISREG(found.st_mode) and list(stat_of(found)) == known[:4]:
                 return known[4], stat_of(found)
         looked_ns = int(self.clock.now() * 1e9)
         digest, seen = digest_file(path)
@@ -128,7 +131,7 @@ class Digests(Scanner):
     def _remember(self, path: str, digest: str, seen: Stat, looked_ns: int) -> None:
         newest = max(seen.mtime_ns, seen.ctime_ns)
         slack = _COARSE_NS if seen.mtime_ns % 1_000_000_000 == 0 else _FINE_NS
-        if newest + slack < looked_ns:
+        if newest + slack < looked_ns and is_text(path):
             self.known[path] = [*seen, digest]
             self.is_dirty = True
         elif self.known.pop(path, None):
@@ -206,13 +209,28 @@ def snapshot_of(root: str, name: str) -> Snapshot:
 
 
 def _files_below(folder: str) -> Iterator[str]:
-    """Yield the files below a folder by relative name, sorted, without the runner's own."""
+    """Yield the files below a folder by relative name, sorted, without the runner's own.
+
+    Links to folders are followed, each folder once: they may lead in a circle.
+    """
     found = []
-    for base, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not is_reserved(name)]
+    linked: Set[str] = set()
+    for base, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders
+                      if not is_reserved(name) and _is_new(os.path.join(base, name), linked)]
         found += [os.path.relpath(os.path.join(base, name), folder).replace(os.sep, '/')
                   for name in files if not is_reserved(name)]
     return iter(sorted(found))
+
+
+def _is_new(path: str, linked: Set[str]) -> bool:
+    """True for a plain folder, and for a linked one that is not in `linked` yet."""
+    if not os.path.islink(path):
+        return True
+    target = os.path.realpath(path)
+    is_new = target not in linked
+    linked.add(target)
+    return is_new
 
 
 # -- the key -------------------------------------------------------------------

@@ -58,8 +58,11 @@ class Harvester:
             if snapshot_of(self.root, entry.name) != entry.snapshot:
                 raise InputChanged(entry.name, 'its stage ran')
         if not task.stage.is_python:
-            digest, _ = self.digests.of(processor.absolute)
-            if digest != processor.digest:
+            try:
+                is_same = self.digests.of(processor.absolute)[0] == processor.digest
+            except (FileNotFoundError, Unreadable):
+                is_same = False
+            if not is_same:
                 raise InputChanged(processor.path, 'it ran')
 
     def gather(self, task: Task, private: str, made_ns: int) -> Crop:

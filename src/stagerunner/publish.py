@@ -22,6 +22,7 @@ from stagerunner.errors import StateError
 from stagerunner.errors import os_fault
 from stagerunner.files import digest_bytes
 from stagerunner.files import digest_file
+from stagerunner.files import is_text
 from stagerunner.files import make_folder
 from stagerunner.files import remove_tree
 from stagerunner.state.marker import Marker
@@ -75,6 +76,8 @@ def written_files(private: str) -> List[str]:
             mode = os.lstat(path).st_mode
             if not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
                 raise StageError(f"output '{relative}' is not a file")
+            if not is_text(relative):
+                raise StageError(f'output {ascii(relative)} has a name that is not UTF-8')
             if is_reserved(relative):
                 raise StageError(f"output '{relative}' has a name that belongs to the runner")
             found.append(relative)

@@ -9,6 +9,7 @@ there.  On any doubt the task starts at line 0 in an emptied folder.
 from __future__ import annotations
 
 import os
+import posixpath
 import stat
 from typing import Any
 from typing import Dict
@@ -154,11 +155,11 @@ def restore(point: ResumePoint, private: str) -> None:
     if point.lengths is None:
         return
     try:
-        for base, _, files in os.walk(private):
-            for file in files:
-                path = os.path.join(base, file)
+        committed = {posixpath.normpath(name) for name in point.lengths}
+        for base, folders, files in os.walk(private):
+            for path in (os.path.join(base, name) for name in folders + files):
                 name = os.path.relpath(path, private).replace(os.sep, '/')
-                if name not in point.lengths:
+                if name not in committed and (os.path.islink(path) or not os.path.isdir(path)):
                     os.unlink(path)
         for name, length in point.lengths.items():
             os.truncate(os.path.join(private, name), length)

@@ -24,7 +24,9 @@ _CRASHES = tuple(int(getattr(signal, name)) for name in ('SIGSEGV', 'SIGILL', 'S
                  if hasattr(signal, name))
 
 #: A status code counts only beside a word that makes it one: line numbers are numbers too.
-_HTTP = r'(?:https?|status|code|error|response)(?:\s+(?:code|status|error))?[\s:=/.\d]{0,6}?\b'
+#: (`KeyError: 404` has no such word: the name of a class counts only when it is about HTTP.)
+_HTTP = (r'(?:\b|_)(?:https?(?:/\d(?:\.\d)?)?|https?(?:status)?error|status(?:code)?|code|error|'
+         r'response)(?:\s+(?:code|status|error))?[\s:=(\[]{0,3}\b')
 
 _TRANSIENT_TEXT = (
     r'time(?:d)?[ -]?out|rate[ -]?limit|too many requests|quota exceeded|temporar(?:y|ily)|'
@@ -127,7 +129,7 @@ def decide(attempt: int, error_class: str, policy: RetryPolicy, spread: float = 
 def delay(attempt: int, policy: RetryPolicy, spread: float) -> float:
     """Return the seconds to wait before attempt number `attempt` + 1."""
     try:
-        plain = policy.base_delay_s * policy.factor ** (attempt - 1)
+        plain = float(policy.base_delay_s * policy.factor ** (attempt - 1))
     except OverflowError:
-        plain = policy.max_delay_s
+        plain = policy.max_delay_s if policy.base_delay_s else 0.0
     return max(0.0, min(plain * (1 + policy.jitter * spread), policy.max_delay_s))

@@ -85,6 +85,8 @@ class Scheduler:
         attempt = 1
         while True:
             result = self._attempt(task, attempt)
+            if result.status == STOPPED and result.code is not None:
+                self._tell_attempt(result, None)
             if result.status in (SKIPPED, STOPPED):
                 break
             verdict = self._verdict(task, result)

@@ -169,7 +169,8 @@ class Number(Checker):
     def check(self, value: Any, where: Where, faults: List[Fault]) -> Any:
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not is_number or not self._is_in_range(value) or (self.whole and value % 1):
-            wanted = f'at most {self.most:g}' if is_number and value > self.most else self._wanted()
+            too_much = is_number and value > self.most
+            wanted = f'at most {self.most:g}' if too_much else self._wanted()
             faults.append(Fault(where, f'expected {wanted}, got {describe(value)}'))
             return value
         return int(value) if self.whole else value

@@ -82,6 +82,9 @@ def _check_depth(value: Any, *, has_escapes: bool) -> None:
     level = [value]
     depth = 0
     while level:
+        depth += any(isinstance(entry, (dict, list)) for entry in level)
+        if depth > MAX_DEPTH:
+            raise ValueError(f'nested deeper than {MAX_DEPTH}')
         below: List[Any] = []
         for entry in level:
             if isinstance(entry, dict):
@@ -93,9 +96,6 @@ def _check_depth(value: Any, *, has_escapes: bool) -> None:
             elif has_escapes and isinstance(entry, str):
                 _check_text(entry)
         level = below
-        depth += any(isinstance(entry, (dict, list)) for entry in level)
-        if depth > MAX_DEPTH:
-            raise ValueError(f'nested deeper than {MAX_DEPTH}')
 
 
 def _check_text(text: str) -> None:

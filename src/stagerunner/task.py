@@ -27,6 +27,7 @@ from stagerunner.environment import variables
 from stagerunner.errors import FAILED
 from stagerunner.errors import OK
 from stagerunner.errors import STATE
+from stagerunner.errors import InputChanged
 from stagerunner.errors import RunnerError
 from stagerunner.errors import StageError
 from stagerunner.errors import Unreadable
@@ -299,8 +300,9 @@ class Attempts(Performer):
                         round(ended.duration_s, 6), crop.is_staged, facts.parts, crop.outputs)
         commit([Finished(task.name, private, task.output_dir, marker, crop.former)])
         for output in crop.outputs:
-            self.observer.digests.published(
-                os.path.join(task.output_dir, output.path), output.digest)
+            if output.link is None:
+                self.observer.digests.published(
+                    os.path.join(task.output_dir, output.path), output.digest)
         total = None
         if task.stage.checkpoint.enabled:
             total = final_offset(self.names, task.name)
@@ -316,11 +318,23 @@ class Attempts(Performer):
 
     def _failed(self, under_way: _Attempt, ended: Exit, status: str, error: str,
                 error_class: str, exit_code: int = FAILED) -> Result:
-        """Return the result of an attempt without outputs; partial ones stay if it can resume."""
-        if not under_way.task.stage.checkpoint.enabled:
+        """Return the result of an attempt without outputs; partial ones stay if it can resume.
+
+        They are worth nothing when they may come from other bytes than were hashed.
+        """
+        if not (under_way.task.stage.checkpoint.enabled and self._inputs_held(under_way)):
             discard(under_way.private)
         return self._result(under_way, ended, status)._replace(
             error=error, error_class=error_class, exit_code=exit_code)
+
+    def _inputs_held(self, under_way: _Attempt) -> bool:
+        facts = under_way.facts
+        assert facts.program
+        try:
+            self.harvester.check_inputs(under_way.task, facts.inputs, facts.program.sources[0])
+        except InputChanged:
+            return False
+        return True
 
     def _result(self, under_way: _Attempt, ended: Exit, status: str) -> Result:
         point = under_way.decision.point

@@ -39,17 +39,32 @@ def _read_pinned(path, digest, sha256):
 
 
 def _pin_helpers(pinned, sha256):
-    """Make every import of a pinned file compile exactly the bytes that were checked."""
+    """Make every import of a pinned file compile exactly the bytes that were checked.
+
+    Where the source has no stat, importlib neither reads nor writes a `.pyc`.
+    """
+    import os
     loader = sys.modules['_frozen_importlib_external'].SourceFileLoader
-    plain_get_code = loader.get_code
+    plain_stats, plain_data = loader.path_stats, loader.get_data
+    names = {os.path.basename(path) for path in pinned}
+    real = {os.path.realpath(path): digest for path, digest in pinned.items()}
 
-    def get_code(self, fullname):
-        digest = pinned.get(self.path)
-        if digest is None:
-            return plain_get_code(self, fullname)
-        return self.source_to_code(_read_pinned(self.path, digest, sha256), self.path)
+    def digest_of(path):
+        # A folder on the search path may be written with links, unlike the pinned ones.
+        if path in pinned or os.path.basename(path) not in names:
+            return pinned.get(path)
+        return real.get(os.path.realpath(path))
 
-    loader.get_code = get_code
+    def path_stats(self, path):
+        if digest_of(path):
+            raise OSError(path)
+        return plain_stats(self, path)
+
+    def get_data(self, path):
+        digest = digest_of(path)
+        return _read_pinned(path, digest, sha256) if digest else plain_data(self, path)
+
+    loader.path_stats, loader.get_data = path_stats, get_data
 
 
 def _trim(hook, own):
@@ -83,7 +98,7 @@ def _new_main(script):
 def main(*callers):
     """Become the processor; `callers` are files whose frames are no part of it either."""
     import os
-    lines = os.environ.pop('STAGERUNNER_PINNED').splitlines()
+    lines = os.environ.pop('STAGERUNNER_PINNED').split('\n')
     pinned = {}
     for line in lines:
         digest, _, path = line.partition(' ')
@@ -99,7 +114,7 @@ def main(*callers):
     try:
         exec(compile(data, module.__file__, 'exec', dont_inherit=True), module.__dict__)
     except BaseException:
-        if sys.excepthook is not default:
+        if getattr(sys, 'excepthook', default) is not default:
             sys.excepthook = _trim(sys.excepthook, own)
         raise
 
