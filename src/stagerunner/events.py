@@ -7,6 +7,7 @@ each fact once and does not know who listens.
 from __future__ import annotations
 
 from typing import Any
+from typing import Dict
 from typing import NamedTuple
 from typing import Optional
 from typing import Tuple
@@ -86,6 +87,9 @@ class AttemptEnded(NamedTuple):
     line_offset: int = 0
     is_verified: bool = True
     log: Optional[str] = None
+    isolation: Dict[str, Any] = {}
+    #: CPU seconds, peak bytes of memory, bytes written, processes left behind.
+    usage: Tuple[Any, ...] = (None, None, None, 0)
 
 
 class TaskRetrying(NamedTuple):

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from typing import Optional
 from typing import Tuple
 
+from stagerunner.definition import Stage
 from stagerunner.environment import local_folders
 from stagerunner.errors import InputChanged
 from stagerunner.errors import StageError
@@ -65,6 +66,13 @@ class Facts(NamedTuple):
     trouble: Optional[StageError] = None
 
 
+def options_of(stage: Stage) -> Dict[str, Any]:
+    """Return what of a stage's surroundings may change its output, without what is usual."""
+    options = {'cleanEnv': stage.has_clean_env, 'secretEnv': sorted(stage.secret_env),
+               'network': stage.has_network, 'files': stage.has_declared_files}
+    return {name: value for name, value in options.items() if value}
+
+
 class Observer:
     """Looks at tasks; keeps what does not change during a run (programs by processor)."""
 
@@ -101,7 +109,7 @@ class Observer:
         processor, *helpers = program.sources
         parts = make_parts(inputs, (processor.path, processor.digest),
                            [(helper.path, helper.digest) for helper in helpers],
-                           stage.params, stage.env,
+                           stage.params, stage.env, options_of(stage),
                            self.python_version if stage.is_python else None)
         return self._facts(task, parts, inputs, expanded.unmatched, program)
 
@@ -110,9 +118,9 @@ class Observer:
         key = key_of(parts)
         marker, fault = self._marker(task)
         private = private_folder(task.output_dir, task.name)
-        point, why = (find(self.names, task.name, key, private)
+        point, why = (find(task.names(self.root), task.name, key, private)
                       if task.stage.checkpoint.enabled else (None, ''))
-        found = violations(program)
+        found = [] if task.stage.has_network else violations(program)
         return Facts(
             inputs=inputs, unmatched=unmatched, program=program, parts=parts, key=key,
             marker=marker, marker_fault=fault,

@@ -117,10 +117,11 @@ class Kernel:
         except OSError:
             return 0
 
-    def restrict_files(self, readable, writable):
+    def restrict_files(self, readable, writable, listable=()):
         """Let this process and its children open only these files and folders, for ever.
 
-        Folders count with all that is in them.  What does not exist is left out.
+        Folders count with all that is in them; of `listable` ones only the
+        names can be read.  What does not exist is left out.
         """
         version = self.landlock_version()
         if version < 1:
@@ -136,6 +137,8 @@ class Kernel:
                 self._allow(ruleset, path, read)
             for path in writable:
                 self._allow(ruleset, path, read | write)
+            for path in listable:
+                self._allow(ruleset, path, _READ_DIR)
             self.prctl(_PR_SET_NO_NEW_PRIVS, 1)
             self.syscall(_RESTRICT_SELF, self._ctypes.c_int(ruleset), self._ctypes.c_uint(0))
         finally:

@@ -34,14 +34,6 @@ def private_folder(output_dir: str, task: str) -> str:
     return os.path.join(output_dir, f'.{task}.partial')
 
 
-def aside_folder(output_dir: str, task: str) -> str:
-    """Return where a task with declared files keeps progress, retry note and temporary files.
-
-    No task can have a name with a tilde, so this is nobody's output folder.
-    """
-    return os.path.join(output_dir, f'.{task}~aside.partial')
-
-
 def prepare(private: str, *, keeps_content: bool) -> int:
     """Make the private folder, empty unless told otherwise; return its time of change in ns."""
     try:

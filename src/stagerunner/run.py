@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 from typing import Callable
 from typing import Dict
 from typing import List
 from typing import Mapping
 from typing import NamedTuple
 from typing import Sequence
+from typing import Tuple
 
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
 from stagerunner.clock import stamp
 from stagerunner.errors import OK
+from stagerunner.errors import IsolationError
 from stagerunner.errors import LockTimeout
 from stagerunner.errors import StateError
 from stagerunner.errors import os_fault
@@ -22,6 +25,7 @@ from stagerunner.events import RunEnded
 from stagerunner.events import RunStarted
 from stagerunner.events import Sink
 from stagerunner.facts import Observer
+from stagerunner.fence import AUTO
 from stagerunner.files import make_folder
 from stagerunner.fingerprint import Digests
 from stagerunner.launch.job import Launcher
@@ -54,6 +58,7 @@ class Request(NamedTuple):
     lock_timeout_s: float
     python: str
     python_version: str
+    isolation: str = AUTO
 
 
 class Parts(NamedTuple):
@@ -110,9 +115,10 @@ def execute(request: Request, parts: Parts) -> int:
         write_run(names, record)
         emit = Broadcast(parts.sinks)
         try:
-            outcome = _run_tasks(request, parts, names, emit)
+            outcome, isolation = _run_tasks(request, parts, names, emit)
+            record = record._replace(isolation=isolation)
             _close(names, record, outcome, parts, emit, began)
-        except StateError:
+        except (StateError, IsolationError):
             _give_up(names, record, parts, emit, began)
             raise
         sweep(names)
@@ -143,21 +149,24 @@ def _holder(parts: Parts, run_id: str, since: str) -> Dict[str, object]:
     return {'pid': parts.pid, 'host': parts.host, 'runId': run_id, 'since': since}
 
 
-def _run_tasks(request: Request, parts: Parts, names: StateNames, emit: Broadcast) -> Outcome:
+def _run_tasks(request: Request, parts: Parts, names: StateNames,
+               emit: Broadcast) -> Tuple[Outcome, Dict[str, Any]]:
     workspace = request.workspace
     tasks = make_tasks(workspace)
     digests = Digests(names.index(), parts.clock)
     digests.load()
     observer = Observer(workspace.root, digests, request.python_version, parts.environment)
     setting = Setting(workspace.root, request.run_id, request.python, parts.environment,
-                      _holder(parts, request.run_id, stamp(parts.clock.now())))
+                      _holder(parts, request.run_id, stamp(parts.clock.now())),
+                      request.isolation)
     performer = Attempts(setting, observer, parts.launcher, parts.clock, emit, tasks)
     scheduler = Scheduler(performer, parts.clock, parts.stop, emit, request.lock_timeout_s,
                           parts.spread)
+    performer.require_isolation(tasks)
     emit(RunStarted(request.run_id, workspace.pipeline.name, stamp(parts.clock.now()),
                     tuple(task.name for task in tasks)))
     try:
-        return scheduler.run(tasks)
+        return scheduler.run(tasks), performer.surroundings.of_run()
     finally:
         parts.launcher.close()
         digests.save()

@@ -77,7 +77,7 @@ class Scheduler:
             if result.status == BROKEN:
                 first_failure = task.name
                 codes.append(result.exit_code)
-        worst = next((code for code in _PRECEDENCE if code in codes), 0)
+        worst = next((code for code in _PRECEDENCE if code in codes), codes[0] if codes else 0)
         return Outcome(first_failure, worst)
 
     def _finish(self, task: Task) -> Result:
@@ -161,7 +161,8 @@ class Scheduler:
         self.emit(AttemptEnded(
             result.task.name, result.attempt, result.status, result.started_at,
             result.duration_s, result.code, result.error_class or None, result.error or None,
-            delay_s, result.line_offset, result.is_verified, result.log or None))
+            delay_s, result.line_offset, result.is_verified, result.log or None,
+            result.isolation, tuple(result.usage)))
         if delay_s is not None:
             self.emit(TaskRetrying(
                 result.task.name, result.attempt + 1, result.task.stage.retry.max_attempts,

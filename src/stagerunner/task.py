@@ -8,6 +8,7 @@ is held from before the look that binds until the result is durable.
 from __future__ import annotations
 
 import os
+from typing import Any
 from typing import Callable
 from typing import Dict
 from typing import List
@@ -23,6 +24,7 @@ from stagerunner.clock import stamp
 from stagerunner.commit import Finished
 from stagerunner.commit import commit
 from stagerunner.environment import Given
+from stagerunner.environment import secrets
 from stagerunner.environment import variables
 from stagerunner.errors import FAILED
 from stagerunner.errors import OK
@@ -39,14 +41,23 @@ from stagerunner.events import TaskStarted
 from stagerunner.events import Warned
 from stagerunner.facts import Facts
 from stagerunner.facts import Observer
+from stagerunner.fence import AUTO
+from stagerunner.fence import OFF
+from stagerunner.fence import STRICT
+from stagerunner.fence import Surroundings
+from stagerunner.fence import declared_files
+from stagerunner.fence import limits_of
 from stagerunner.files import make_folder
 from stagerunner.files import quarantine
+from stagerunner.files import read_json
+from stagerunner.files import write_json
 from stagerunner.harvest import Harvester
 from stagerunner.launch.job import INTERRUPTED as ASKED_TO_STOP
 from stagerunner.launch.job import TIMED_OUT
 from stagerunner.launch.job import Exit
 from stagerunner.launch.job import Job
 from stagerunner.launch.job import Launcher
+from stagerunner.launch.job import Usage
 from stagerunner.locks import Lock
 from stagerunner.locks import holder_of
 from stagerunner.locks import stage_lock
@@ -70,6 +81,10 @@ from stagerunner.tasks import Task
 
 #: How an attempt can end.
 DONE, SKIPPED, BROKEN, STOPPED, BUSY = 'ok', 'skipped', 'failed', 'interrupted', 'busy'
+
+
+#: Progress that lies aside is shown in `state/` this often, in seconds.
+_MIRROR_S = 1.0
 
 
 class Result(NamedTuple):
@@ -97,6 +112,8 @@ class Result(NamedTuple):
     is_verified: bool = True
     is_staged: bool = True
     total_lines: Optional[int] = None
+    usage: Usage = Usage()
+    isolation: Dict[str, Any] = {}
 
 
 class Performer:
@@ -123,6 +140,7 @@ class Setting(NamedTuple):
     python: str
     inherited: Mapping[str, str]
     holder: Dict[str, object]
+    isolation: str = AUTO
 
 
 class _Attempt(NamedTuple):
@@ -149,8 +167,26 @@ class Attempts(Performer):
         self.launcher = launcher
         self.clock = clock
         self.emit = emit
+        self.tasks = tasks
         self.harvester = Harvester(setting.root, observer.digests, tasks, emit)
         self.under_way: Dict[str, _Attempt] = {}
+        self.surroundings = Surroundings(setting.isolation)
+
+    def require_isolation(self, tasks: Sequence[Task]) -> None:
+        """Raise `IsolationError` when what the mode demands cannot be had; starts nothing."""
+        if self.setting.isolation == STRICT:
+            self._look_at_fence(self.setting.python, dict(self.setting.inherited))
+            self.surroundings.check_strict([task.stage for task in tasks])
+
+    def _look_at_fence(self, python: Optional[str], env: Dict[str, str]) -> None:
+        """Find out once what fence there is, and warn when it is not the kernel's."""
+        if self.surroundings.fence is None and self.setting.isolation != OFF:
+            self.surroundings = self.surroundings._replace(
+                fence=self.launcher.fence(python, env))
+            if self.setting.isolation == AUTO:
+                for complaint in self.surroundings.complaints(
+                        [task.stage for task in self.tasks]):
+                    self.emit(Warned('', complaint))
 
     # -- beginning -------------------------------------------------------------
 
@@ -221,15 +257,20 @@ class Attempts(Performer):
         private = private_folder(task.output_dir, task.name)
         point = decision.point
         make_folder(self.names.folder)
+        names = task.names(self.setting.root)
+        if point is None and task.stage.has_declared_files:
+            discard(task.aside)
         if task.stage.checkpoint.enabled:
             if point is None:
-                forget_progress(self.names, task.name)
+                forget_progress(names, task.name)
                 if facts.restart_why:
                     self.emit(TaskRestarted(task.name, facts.restart_why))
             else:
                 restore(point, private)
                 self.emit(TaskResumed(task.name, point.line_offset, point.note))
         made_ns = prepare(private, keeps_content=point is not None)
+        if task.stage.has_declared_files:
+            prepare(os.path.join(task.aside, 'tmp'), keeps_content=False)
         if task.stage.checkpoint.enabled:
             write_binding(self.names, task.name, Binding(
                 facts.key, attempt, self.setting.run_id, self._shown(private),
@@ -240,24 +281,44 @@ class Attempts(Performer):
         task, facts = under_way.task, under_way.facts
         point = under_way.decision.point
         assert facts.program
-        given = Given(run_id=self.setting.run_id, task=task.name, stage=task.stage,
+        stage, names = task.stage, task.names(self.setting.root)
+        given = Given(run_id=self.setting.run_id, task=task.name, stage=stage,
                       attempt=under_way.number, line_offset=point.line_offset if point else 0,
                       key=facts.key, root=self.setting.root, output_dir=under_way.private,
-                      published_dir=task.output_dir, retry_path=self.names.retry(task.name))
+                      published_dir=task.output_dir, progress_path=names.progress(task.name),
+                      retry_path=names.retry(task.name),
+                      temporary_dir=(os.path.join(task.aside, 'tmp')
+                                     if stage.has_declared_files else None))
+        env = variables(given, self.setting.inherited)
+        python = self.setting.python if stage.is_python else None
+        if not stage.has_network or stage.has_declared_files:
+            self._look_at_fence(python, env)
+        files = None
+        if self.surroundings.guards_files(stage):
+            files = declared_files(
+                self.setting.root, [entry.name for entry in facts.inputs],
+                [source.absolute for source in facts.program.sources],
+                python or self.setting.python, (under_way.private, task.aside))
         return Job(
             task=task.name, cwd=self.setting.root,
-            argv=(task.stage.processor, *(entry.name for entry in facts.inputs)),
-            env=variables(given, self.setting.inherited),
+            argv=(stage.processor, *(entry.name for entry in facts.inputs)), env=env,
             log_path=self.names.log(self.setting.run_id, task.name, under_way.number),
-            python=self.setting.python if task.stage.is_python else None,
+            python=python, is_fenced=self.surroundings.is_fenced(stage), files=files,
+            limits=limits_of(stage.resources), secrets=secrets(stage, self.setting.inherited),
             pinned=tuple((source.absolute, source.digest) for source in facts.program.sources),
             inherited=(under_way.lock.descriptor,),
-            timeout_s=task.stage.timeout_s, grace_s=task.stage.grace_s)
+            timeout_s=stage.timeout_s, grace_s=stage.grace_s)
 
     # -- ending ----------------------------------------------------------------
 
     def wait(self, timeout_s: Optional[float]) -> List[Result]:
         results = []
+        mirrored = [under_way for under_way in self.under_way.values()
+                    if under_way.task.stage.has_declared_files]
+        if mirrored:
+            timeout_s = _MIRROR_S if timeout_s is None else min(timeout_s, _MIRROR_S)
+            for under_way in mirrored:
+                self._mirror(under_way)
         for ended in self.launcher.wait(timeout_s):
             under_way = self.under_way.pop(ended.task)
             try:
@@ -271,6 +332,10 @@ class Attempts(Performer):
 
     def _judge(self, under_way: _Attempt, ended: Exit) -> Result:
         """Turn the end of a process into a result, publishing what it made if it may be."""
+        if ended.usage.leftovers:
+            self.emit(Warned(under_way.task.name, f'left {ended.usage.leftovers} processes '
+                                                  f'behind; they were killed'))
+        self._mirror(under_way)
         try:
             if ended.stopped == ASKED_TO_STOP:
                 return self._failed(under_way, ended, STOPPED, 'interrupted', retry.TRANSIENT)
@@ -305,10 +370,12 @@ class Attempts(Performer):
                     os.path.join(task.output_dir, output.path), output.digest)
         total = None
         if task.stage.checkpoint.enabled:
-            total = final_offset(self.names, task.name)
+            total = final_offset(task.names(self.setting.root), task.name)
             write_binding(self.names, task.name, Binding(
                 facts.key, under_way.number, self.setting.run_id, self._shown(private),
                 total, is_finished=True))
+        if task.stage.has_declared_files:
+            discard(task.aside)
         return self._result(under_way, ended, DONE)._replace(
             done_at=done_at, is_staged=crop.is_staged, total_lines=total)
 
@@ -324,6 +391,7 @@ class Attempts(Performer):
         """
         if not (under_way.task.stage.checkpoint.enabled and self._inputs_held(under_way)):
             discard(under_way.private)
+            discard(under_way.task.aside)
         return self._result(under_way, ended, status)._replace(
             error=error, error_class=error_class, exit_code=exit_code)
 
@@ -343,7 +411,20 @@ class Attempts(Performer):
             under_way.decision.reasons, under_way.facts.key, code=ended.exit_code,
             log=self._shown(ended.log_path) if ended.log_path else '', tail=ended.tail,
             line_offset=point.line_offset if point else 0,
-            is_verified=point is None or point.lengths is not None)
+            is_verified=point is None or point.lengths is not None, usage=ended.usage,
+            isolation=self.surroundings.of_stage(under_way.task.stage))
+
+    def _mirror(self, under_way: _Attempt) -> None:
+        """Show the progress of a task with declared files where people look for it."""
+        task = under_way.task
+        if not (task.stage.has_declared_files and task.stage.checkpoint.enabled):
+            return
+        try:
+            progress = read_json(task.names(self.setting.root).progress(task.name))
+        except Unreadable:
+            return
+        if progress is not None:
+            write_json(self.names.progress(task.name), progress, durable=False)
 
     def _shown(self, path: str) -> str:
         """Return a path below the root as people write it."""

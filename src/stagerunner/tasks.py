@@ -8,6 +8,8 @@ from typing import NamedTuple
 from typing import Tuple
 
 from stagerunner.definition import Stage
+from stagerunner.state.names import AsideNames
+from stagerunner.state.names import StateNames
 from stagerunner.workspace import Producers
 from stagerunner.workspace import Workspace
 
@@ -23,6 +25,18 @@ class Task(NamedTuple):
     stage: Stage
     output_dir: str
     producers: Tuple[str, ...]
+
+    @property
+    def aside(self) -> str:
+        """Where a task with declared files keeps progress, retry note and temporary files.
+
+        No task can have a name with a tilde, so this is nobody's output folder.
+        """
+        return os.path.join(self.output_dir, f'.{self.name}~aside.partial')
+
+    def names(self, root: str) -> StateNames:
+        """Return where the state of this task lies."""
+        return AsideNames(root, self.aside) if self.stage.has_declared_files else StateNames(root)
 
 
 def make_tasks(workspace: Workspace) -> List[Task]:

@@ -12,6 +12,10 @@ from stagerunner.clock import Stop
 from stagerunner.definition import name_complaint
 from stagerunner.errors import UsageError
 from stagerunner.events import Sink
+from stagerunner.fence import AUTO
+from stagerunner.fence import OFF
+from stagerunner.fence import STRICT
+from stagerunner.launch.system import LAUNCHERS
 from stagerunner.launch.system import interpreter_version
 from stagerunner.launch.system import make_launcher
 from stagerunner.locks import TIMEOUT_S
@@ -38,6 +42,13 @@ def add_arguments(parser: Any) -> None:
     parser.add_argument('--lock-timeout', metavar='SEC', type=float, default=TIMEOUT_S,
                         help='how long to wait for a stage that another run works on '
                         '(default: %(default)g)')
+    parser.add_argument('--isolation', choices=(AUTO, STRICT, OFF), default=AUTO,
+                        help='keep processors from the network: as well as this host can '
+                        '(auto), by the kernel or not at all (strict), not (off); the scan of '
+                        'imports always happens (default: %(default)s)')
+    parser.add_argument('--launcher', choices=LAUNCHERS, default=LAUNCHERS[0],
+                        help='start Python processors from a warm interpreter where that is the '
+                        'same (warm), or each afresh (spawn) (default: %(default)s)')
     parser.add_argument('--quiet', action='store_true',
                         help='print failures, retries and the result only')
 
@@ -61,8 +72,10 @@ def main(arguments: Any, system: Any) -> int:
         handlers = _listen(stop)
         try:
             return execute(
-                Request(workspace, run_id, arguments.lock_timeout, python, version),
-                Parts(clock=clock, stop=stop, launcher=make_launcher(clock, stop),
+                Request(workspace, run_id, arguments.lock_timeout, python, version,
+                        arguments.isolation),
+                Parts(clock=clock, stop=stop,
+                      launcher=make_launcher(clock, stop, arguments.launcher),
                       sinks=_sinks(arguments, system, names, run_id, clock),
                       environment=system.environment, spread=system.spread,
                       pid=system.pid, host=system.host))

@@ -33,8 +33,8 @@ class Job(NamedTuple):
     timeout_s: Optional[float] = None
     grace_s: float = 5.0
     is_fenced: bool = True
-    #: Readable and writable paths; None: all that the user may.
-    files: Optional[Tuple[Tuple[str, ...], Tuple[str, ...]]] = None
+    #: Readable, writable and listable paths; None: all that the user may.
+    files: Optional[Tuple[Tuple[str, ...], Tuple[str, ...], Tuple[str, ...]]] = None
     #: Pairs of memory, cpu, file (bytes, seconds, bytes) or cores and a number.
     limits: Tuple[Tuple[str, int], ...] = ()
     #: Values that must not reach the log.

@@ -7,6 +7,7 @@ kills it, so that nothing of a run survives in silence.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -20,7 +21,6 @@ from typing import Tuple
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
 from stagerunner.environment import SOURCE_FOLDER
-from stagerunner.errors import IsolationError
 from stagerunner.isolation import Kernel
 from stagerunner.launch.channel import Channel
 from stagerunner.launch.job import Exit
@@ -261,7 +261,7 @@ def start_keeper(kind: Kind, env: Dict[str, str]) -> KeeperHandle:
         process.kill()
         said = process.stdout.read().decode('utf-8', 'backslashreplace') if process.stdout else ''
         handle.close()
-        raise IsolationError(f'the keeper of processors did not start: {said.strip()[-500:]}')
+        raise OSError(errno.ECHILD, f'its keeper did not start: {said.strip()[-500:]}')
     return handle
 
 

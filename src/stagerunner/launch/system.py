@@ -11,6 +11,7 @@ from typing import Tuple
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
 from stagerunner.errors import DefinitionError
+from stagerunner.errors import UsageError
 from stagerunner.launch.job import Launcher
 from stagerunner.launch.linux import LinuxLauncher
 from stagerunner.launch.posix import PosixLauncher
@@ -20,10 +21,16 @@ from stagerunner.launch.windows import WindowsLauncher
 _PROBE_S = 30.0
 
 
-def make_launcher(clock: Clock, stop: Stop) -> Launcher:
+#: How Python processors are started; the first is the default and picks for itself.
+LAUNCHERS = ('auto', 'warm', 'spawn')
+
+
+def make_launcher(clock: Clock, stop: Stop, kind: str = LAUNCHERS[0]) -> Launcher:
     """Return the launcher of this system; it loads what it needs when the first job starts."""
     if sys.platform.startswith('linux'):
-        return LinuxLauncher(clock, stop)
+        return LinuxLauncher(clock, stop, is_warm=kind != 'spawn')
+    if kind == 'warm':
+        raise UsageError('--launcher warm: only on Linux; leave the flag out')
     return WindowsLauncher(clock, stop) if os.name == 'nt' else PosixLauncher(clock, stop)
 
 

@@ -63,7 +63,8 @@ class Console(Sink):
         if isinstance(event, TaskFailed) and self.first_failure is None:
             self.first_failure = event
         if isinstance(event, Warned):
-            self.err.line(f'warning: {printable(event.task)}: {printable(event.message)}')
+            whose = f'{printable(event.task)}: ' if event.task else ''
+            self.err.line(f'warning: {whose}{printable(event.message)}')
         elif isinstance(event, TaskRestarted):
             self.err.line(f'note: {event.task} starts at line 0: {printable(event.why)}')
         elif type(event) in _LINES and not (self.is_quiet and type(event) in _CHATTER):

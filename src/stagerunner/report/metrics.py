@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 from typing import Dict
+from typing import Tuple
 
 from stagerunner.events import AttemptEnded
 from stagerunner.events import Event
@@ -40,6 +41,7 @@ class Metrics(Sink):
             row = self.rows[event.task]
             row['attempts'] += 1
             row['durationSec'] = round(row['durationSec'] + event.duration_s, 6)
+            self._add_usage(row, event.usage)
         elif isinstance(event, TaskRetrying):
             self.rows[event.task]['retries'] += 1
             self.retries += 1
@@ -49,6 +51,17 @@ class Metrics(Sink):
                 self.rows[event.task].update({'error': event.error, 'class': event.error_class})
         elif isinstance(event, RunEnded):
             write_json(self.path, self._summary(event), durable=False)
+
+    @staticmethod
+    def _add_usage(row: Dict[str, Any], usage: Tuple[Any, ...]) -> None:
+        """Add up what attempts used; of memory the largest peak counts."""
+        cpu_s, peak, written, _ = usage
+        if cpu_s is not None:
+            row['cpuSec'] = round(row.get('cpuSec', 0.0) + cpu_s, 6)
+        if peak is not None:
+            row['peakMemoryBytes'] = max(row.get('peakMemoryBytes', 0), peak)
+        if written is not None:
+            row['writtenBytes'] = row.get('writtenBytes', 0) + written
 
     def _summary(self, ended: RunEnded) -> Dict[str, Any]:
         rows = list(self.rows.values())

@@ -68,3 +68,17 @@ class StateNames:
     def relative(self, path: str) -> str:
         """Return a path of this folder as people write it: `state/…`."""
         return f'{FOLDER}/' + os.path.relpath(path, self.folder).replace(os.sep, '/')
+
+
+class AsideNames(StateNames):
+    """Names for a task that may not reach `state/`: its progress and retry note lie aside."""
+
+    def __init__(self, root: str, aside: str):
+        super().__init__(root)
+        self.aside = aside
+
+    def progress(self, task: str) -> str:
+        return os.path.join(self.aside, 'progress.json')
+
+    def retry(self, task: str) -> str:
+        return os.path.join(self.aside, 'retry.json')

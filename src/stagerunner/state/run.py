@@ -33,6 +33,7 @@ class RunRecord(NamedTuple):
     pid: int = 0
     host: str = ''
     first_failure: Optional[str] = None
+    isolation: Optional[Dict[str, Any]] = None
 
 
 def write_run(names: StateNames, record: RunRecord) -> None:
@@ -44,7 +45,7 @@ def _to_json(record: RunRecord) -> Dict[str, Any]:
     return {'runId': record.run_id, 'pipeline': record.pipeline, 'version': record.version,
             'startedAt': record.started_at, 'endedAt': record.ended_at, 'state': record.state,
             'pid': record.pid, 'host': record.host, 'runnerVersion': __version__,
-            'firstFailure': record.first_failure}
+            'firstFailure': record.first_failure, 'isolation': record.isolation}
 
 
 def forget_run(names: StateNames, run_id: str) -> None:

@@ -73,4 +73,7 @@ def _attempt_to_json(attempt: AttemptEnded) -> Dict[str, Any]:
             'startedAt': attempt.started_at, 'durationSec': round(attempt.duration_s, 6),
             'exitCode': attempt.exit_code, 'class': attempt.error_class, 'error': attempt.error,
             'delaySec': attempt.delay_s, 'lineOffset': attempt.line_offset,
-            'verified': attempt.is_verified, 'log': attempt.log}
+            'verified': attempt.is_verified, 'log': attempt.log,
+            'isolation': attempt.isolation, 'cpuSec': attempt.usage[0],
+            'peakMemoryBytes': attempt.usage[1], 'writtenBytes': attempt.usage[2],
+            'leftover_processes': attempt.usage[3]}
