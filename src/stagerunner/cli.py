@@ -7,8 +7,10 @@ the last to see an exception: nothing leaves it as a traceback.
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
+from typing import Any
 from typing import List
 from typing import Mapping
 from typing import NamedTuple
@@ -17,8 +19,8 @@ from typing import Optional
 
 from stagerunner import __version__
 from stagerunner import errors
-from stagerunner.commands import run
 from stagerunner.report.console import Stream
+from stagerunner.schema import printable
 from stagerunner.state.names import StateNames
 
 _EPILOG = '''\
@@ -32,6 +34,13 @@ exit codes:
 The folder of the pipeline file is the workspace: records go to its state/ folder,
 docs/ of this project tells what is in them.
 '''
+
+
+#: Every command and what it does; its module is loaded when it is called.
+COMMANDS = {
+    'run': 'Run the stages of a pipeline offline; skip what is done, resume what was stopped.',
+    'doctor': 'Tell what this host can promise: which fence surrounds processors here.',
+}
 
 
 class System(NamedTuple):
@@ -69,13 +78,16 @@ def main(argv: Optional[List[str]] = None) -> int:
 
 def _run_command(argv: List[str], system: System) -> int:
     workspace = os.curdir
+    name, flags = (argv[0], argv[1:]) if argv and argv[0] in COMMANDS else ('run', argv)
     try:
-        arguments = _parser().parse_args(argv)
+        command = importlib.import_module(f'stagerunner.commands.{name}')
+        arguments = _parser(name, command).parse_args(flags)
         workspace = _workspace_of(arguments.pipeline)
-        return run.main(arguments, system)
+        code: int = command.main(arguments, system)
+        return code
     except errors.RunnerError as error:
         for line in str(error).split('\n'):
-            system.err.line(line)
+            system.err.line(printable(line))
         return error.exit_code
     except SystemExit as asked:
         return int(asked.code or 0)
@@ -99,18 +111,25 @@ def _help_formatter(prog: str) -> argparse.HelpFormatter:
     return argparse.RawDescriptionHelpFormatter(prog, width=96)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(name: str, command: Any) -> argparse.ArgumentParser:
+    """Return the parser of one command; the plain one, `run`, tells of the others too."""
+    is_plain = name == 'run'
     parser = _Parser(
-        prog='pipeline_runner.py', formatter_class=_help_formatter,
-        description='Run the stages of a pipeline offline; skip what is done, resume what '
-                    'was stopped.', epilog=_EPILOG, allow_abbrev=False)
+        prog='pipeline_runner.py' if is_plain else f'pipeline_runner.py {name}',
+        formatter_class=_help_formatter, description=COMMANDS[name], allow_abbrev=False,
+        epilog=_EPILOG + _other_commands() if is_plain else None)
     parser.add_argument('--pipeline', metavar='FILE', default='pipeline.json',
                         help='the definition (default: %(default)s)')
     parser.add_argument('--json', action='store_true',
-                        help='print one JSON object per event on stdout, and nothing else')
+                        help='print JSON on stdout and nothing else')
     parser.add_argument('--version', action='version', version=f'stagerunner {__version__}')
-    run.add_arguments(parser)
+    command.add_arguments(parser)
     return parser
+
+
+def _other_commands() -> str:
+    lines = [f'  {name:10}{summary}' for name, summary in COMMANDS.items() if name != 'run']
+    return '\n'.join(['', 'other commands (each with --help):', *lines]) + '\n'
 
 
 def _report_bug(error: BaseException, workspace: str) -> str:

@@ -17,9 +17,17 @@ This module runs inside the keeper, under the interpreter of the processors:
 it imports nothing of the project and loads `ctypes` only when a fence is made.
 """
 
+from __future__ import annotations
+
 import os
 import struct
 import sys
+from typing import Any
+from typing import Callable
+from typing import Iterable
+from typing import Optional
+from typing import Sequence
+from typing import Tuple
 
 AF_UNIX, AF_INET, AF_NETLINK = 1, 2, 16
 
@@ -57,51 +65,51 @@ _ON_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 class Kernel:
     """The few calls of the kernel that Python has no name for."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         import ctypes
 
         self._ctypes = ctypes
         self._libc = ctypes.CDLL(None, use_errno=True)
 
-    def _checked(self, result, what):
+    def _checked(self, result: int, what: str) -> int:
         if result < 0:
             number = self._ctypes.get_errno()
             raise OSError(number, '%s: %s' % (what, os.strerror(number)))
         return result
 
-    def prctl(self, option, *values):
+    def prctl(self, option: int, *values: Any) -> int:
         """Call prctl(2) with arguments as wide as the kernel reads them."""
         wide = [value if hasattr(value, '_obj') else self._ctypes.c_ulong(value)
                 for value in (list(values) + [0, 0, 0, 0])[:4]]
         return self._checked(self._libc.prctl(option, *wide), 'prctl')
 
-    def syscall(self, number, *values):
+    def syscall(self, number: int, *values: Any) -> int:
         """Call a system call by number."""
         return self._checked(self._libc.syscall(self._ctypes.c_long(number), *values),
                              'system call %d' % number)
 
-    def become_subreaper(self):
+    def become_subreaper(self) -> None:
         """Adopt every descendant whose parent dies, however it hides."""
         self.prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
-    def die_with_parent(self):
+    def die_with_parent(self) -> None:
         """Be killed when the thread that started this process ends."""
         self.prctl(_PR_SET_PDEATHSIG, 9)
 
-    def unshare(self, flags):
+    def unshare(self, flags: int) -> None:
         """Leave the namespaces of the parent."""
         self._checked(self._libc.unshare(self._ctypes.c_int(flags)), 'unshare')
 
-    def load_filter(self, program):
+    def load_filter(self, program: bytes) -> None:
         """Install a seccomp filter for this process and all it will start."""
-        class _Program(self._ctypes.Structure):
+        class _Program(self._ctypes.Structure):  # type: ignore[misc,name-defined]
             _fields_ = [('length', self._ctypes.c_ushort), ('filter', self._ctypes.c_char_p)]
 
         self.prctl(_PR_SET_NO_NEW_PRIVS, 1)
         filled = _Program(len(program) // 8, program)
         self.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, self._ctypes.byref(filled))
 
-    def can_make_socket(self, family):
+    def can_make_socket(self, family: int) -> bool:
         """True when this process could open a network connection: the probe inside the fence."""
         descriptor = self._libc.socket(family, 1, 0)
         if descriptor < 0:
@@ -109,7 +117,7 @@ class Kernel:
         os.close(descriptor)
         return True
 
-    def landlock_version(self):
+    def landlock_version(self) -> int:
         """Return the version of Landlock's interface, 0 where there is none."""
         try:
             return self.syscall(_CREATE_RULESET, None, self._ctypes.c_size_t(0),
@@ -117,7 +125,8 @@ class Kernel:
         except OSError:
             return 0
 
-    def restrict_files(self, readable, writable, listable=()):
+    def restrict_files(self, readable: Iterable[str], writable: Iterable[str],
+                       listable: Iterable[str] = ()) -> None:
         """Let this process and its children open only these files and folders, for ever.
 
         Folders count with all that is in them; of `listable` ones only the
@@ -144,7 +153,7 @@ class Kernel:
         finally:
             os.close(ruleset)
 
-    def _allow(self, ruleset, path, rights):
+    def _allow(self, ruleset: int, path: str, rights: int) -> None:
         try:
             descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
         except OSError:
@@ -159,7 +168,7 @@ class Kernel:
             os.close(descriptor)
 
 
-def network_filter(machine):
+def network_filter(machine: str) -> Optional[bytes]:
     """Return the seccomp program for a machine, or None for one whose numbers are not known.
 
     A socket is judged by the low word of its first argument: the kernel reads
@@ -182,11 +191,11 @@ def network_filter(machine):
     return _assemble(lines)
 
 
-def _assemble(lines):
+def _assemble(lines: Sequence[Tuple[int, int, str, str]]) -> bytes:
     """Turn (code, value, jump if true, jump if false) into bytes; `name:` is a label."""
     places = {line[2][:-1]: number for number, line in enumerate(lines) if line[2].endswith(':')}
 
-    def distance(number, name):
+    def distance(number: int, name: str) -> int:
         return places[name] - number - 1 if name and not name.endswith(':') else 0
 
     return b''.join(
@@ -194,7 +203,7 @@ def _assemble(lines):
         for number, (code, value, if_true, if_false) in enumerate(lines))
 
 
-def leave_network(kernel):
+def leave_network(kernel: Kernel) -> str:
     """Enter a user and a network namespace of our own; return what was had, '' for nothing.
 
     With root every id stays what it is; without, only the own id exists
@@ -213,14 +222,14 @@ def leave_network(kernel):
         return ''
 
 
-def _enter_user_namespace(kernel):
+def _enter_user_namespace(kernel: Kernel) -> None:
     """Unshare, and map every id to itself; nothing changed when an `OSError` is raised."""
     if _in_a_child(lambda: _unshare_and_map(kernel)):
         raise OSError(_EPERM, 'user namespaces cannot be used here')
     _unshare_and_map(kernel)
 
 
-def _unshare_and_map(kernel):
+def _unshare_and_map(kernel: Kernel) -> None:
     """Leave the namespaces of the parent; root keeps all its ids, others keep their own."""
     uid, gid = os.geteuid(), os.getegid()
     if uid != 0:
@@ -233,7 +242,7 @@ def _unshare_and_map(kernel):
     process = os.getpid()
     ready, tell = os.pipe()
 
-    def write_maps():
+    def write_maps() -> None:
         os.close(tell)
         if os.read(ready, 1):
             for name, text in maps:
@@ -251,19 +260,19 @@ def _unshare_and_map(kernel):
         raise OSError(_EPERM, 'the id maps could not be written')
 
 
-def _identity(path):
+def _identity(path: str) -> str:
     """Return an id map in which every id that exists here stays what it is."""
     with open(path) as lines:
         ranges = [line.split() for line in lines]
     return '\n'.join('%s %s %s' % (first, first, count) for first, _, count in ranges)
 
 
-def _in_a_child(action):
+def _in_a_child(action: Callable[[], None]) -> int:
     """Try something that cannot be undone in a process of its own; return 0 if it worked."""
     return os.waitpid(_fork(action), 0)[1]
 
 
-def _fork(action):
+def _fork(action: Callable[[], None]) -> int:
     """Start a child that does one thing and is gone; its exit status is 0 if that worked."""
     child = os.fork()
     if child == 0:
@@ -276,7 +285,7 @@ def _fork(action):
     return child
 
 
-def _put(path, text):
+def _put(path: str, text: str) -> None:
     descriptor = os.open(path, os.O_WRONLY)
     try:
         os.write(descriptor, text.encode('ascii'))
@@ -284,7 +293,7 @@ def _put(path, text):
         os.close(descriptor)
 
 
-def fence_network(kernel):
+def fence_network(kernel: Kernel) -> Tuple[str, ...]:
     """Cut this process off from every network; return the mechanisms that are in force."""
     found = [leave_network(kernel)]
     program = network_filter(os.uname().machine)

@@ -140,7 +140,8 @@ class KeeperHandle:
             argv = command_of(job)
             self.channel.send({
                 'verb': 'run', 'argv': argv, 'env': environment_of(job), 'cwd': job.cwd,
-                'warm': is_warm, 'limits': dict(job.limits), 'files': None if job.files is None else tuple(job.files),
+                'warm': is_warm, 'limits': dict(job.limits),
+                'files': None if job.files is None else tuple(job.files),
             }, [output_end, errors_end, *job.inherited])
         except OSError:
             os.close(output)

@@ -4,12 +4,17 @@ Used by the runner and, in the keeper, under the interpreter of the processors:
 imports nothing of the project.
 """
 
+from __future__ import annotations
+
 import os
+from typing import Dict
+from typing import Iterable
+from typing import List
 
 
-def descendants(root):
+def descendants(root: int) -> List[int]:
     """Return the ids of all live processes below `root`, parents before children."""
-    parents = {}
+    parents: Dict[int, List[int]] = {}
     for name in os.listdir('/proc'):
         if name.isdigit():
             try:
@@ -19,7 +24,8 @@ def descendants(root):
                 continue
             if fields[0] not in b'ZX':
                 parents.setdefault(int(fields[1]), []).append(int(name))
-    found, queue = [], [root]
+    found: List[int] = []
+    queue = [root]
     while queue:
         children = parents.get(queue.pop(0), [])
         found += children
@@ -27,7 +33,7 @@ def descendants(root):
     return found
 
 
-def signal_all(processes, signum):
+def signal_all(processes: Iterable[int], signum: int) -> None:
     """Send a signal to each process that is still there."""
     for process in processes:
         try:
