@@ -24,10 +24,12 @@ def executable(bits, code, data):
     size = _HEAD[bits] + len(body)
     ident = b'\x7fELF' + bytes([bits // 32, 1, 1]) + bytes(9)
     if bits == 64:
-        return (ident + struct.pack('<HHIQQQIHHHHHH', 2, 62, 1, start, 64, 0, 0, 64, 56, 1, 0, 0, 0)
-                + struct.pack('<IIQQQQQQ', 1, 7, 0, _AT[64], _AT[64], size, size, 4096) + body)
-    return (ident + struct.pack('<HHIIIIIHHHHHH', 2, 3, 1, start, 52, 0, 0, 52, 32, 1, 0, 0, 0)
-            + struct.pack('<IIIIIIII', 1, 0, _AT[32], _AT[32], size, size, 7, 4096) + body)
+        head = struct.pack('<HHIQQQI6H', 2, 62, 1, start, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+        segment = struct.pack('<IIQQQQQQ', 1, 7, 0, _AT[64], _AT[64], size, size, 4096)
+    else:
+        head = struct.pack('<HHIIIIIHHHHHH', 2, 3, 1, start, 52, 0, 0, 52, 32, 1, 0, 0, 0)
+        segment = struct.pack('<IIIIIIII', 1, 0, _AT[32], _AT[32], size, size, 7, 4096)
+    return ident + head + segment + body
 
 
 def run(bits, code):
