@@ -11,6 +11,7 @@ import importlib
 import os
 import sys
 from typing import Any
+from typing import Iterator
 from typing import List
 from typing import Mapping
 from typing import NamedTuple
@@ -134,14 +135,12 @@ def _other_commands() -> str:
 
 def _report_bug(error: BaseException, workspace: str) -> str:
     """Keep the traceback in a file and return the one line that is printed."""
-    import tempfile
     import traceback
 
     text = ''.join(traceback.format_exception(type(error), error, error.__traceback__))
     text = f'stagerunner {__version__}, Python {sys.version}, {sys.platform}\n{text}'
     what = f'bug in the runner: {type(error).__name__}: {error}'.partition('\n')[0]
-    for path in (StateNames(workspace).bug_log(),
-                 os.path.join(tempfile.gettempdir(), f'stagerunner-bug-{os.getpid()}.log')):
+    for path in _bug_logs(workspace):
         try:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, 'w', encoding='utf-8') as log:
@@ -150,6 +149,17 @@ def _report_bug(error: BaseException, workspace: str) -> str:
             continue
         return f'{what}; please report it with {path}'
     return what
+
+
+def _bug_logs(workspace: str) -> Iterator[str]:
+    """Yield where the traceback may go; on a full disk there may not even be a folder for it."""
+    import tempfile
+
+    yield StateNames(workspace).bug_log()
+    try:
+        yield os.path.join(tempfile.gettempdir(), f'stagerunner-bug-{os.getpid()}.log')
+    except OSError:
+        pass
 
 
 def _leave_quietly() -> None:

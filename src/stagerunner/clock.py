@@ -7,7 +7,6 @@ one place, `Launcher.wait`.
 from __future__ import annotations
 
 import os
-import select
 import time
 
 
@@ -59,6 +58,8 @@ class Stop:
 
     def drain(self) -> None:
         """Make the descriptor wait for the next request instead of the ones already seen."""
+        import select
+
         if os.name == 'posix' and select.select([self._read], [], [], 0)[0]:
             os.read(self._read, 4096)
 

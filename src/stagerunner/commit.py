@@ -26,6 +26,8 @@ from stagerunner.files import sync_file
 from stagerunner.files import sync_folder
 from stagerunner.files import write_json
 from stagerunner.publish import stale_files
+from stagerunner.sharing import remove_file
+from stagerunner.sharing import wait_until_free
 from stagerunner.state.marker import Marker
 from stagerunner.state.marker import marker_name
 from stagerunner.state.marker import to_json
@@ -78,8 +80,14 @@ def _flush(finished: Finished) -> None:
 
 
 def _move_in(finished: Finished) -> Set[str]:
-    """Rename every output to its place; return the folders that changed."""
+    """Rename every output to its place; return the folders that changed.
+
+    Somebody who has one of the old files open (Windows) is found before the
+    first is replaced: `outputDir` stays as it was then.
+    """
     touched = set()
+    for output in finished.marker.outputs:
+        wait_until_free(os.path.join(finished.published, output.path))
     for output in finished.marker.outputs:
         target = os.path.join(finished.published, output.path)
         make_folder(os.path.dirname(target))
@@ -94,7 +102,7 @@ def _remove_stale(finished: Finished) -> None:
         return
     folders: List[str] = []
     for path in stale_files(finished.published, finished.former, finished.marker.outputs):
-        os.unlink(os.path.join(finished.published, path))
+        remove_file(os.path.join(finished.published, path))
         folders.append(os.path.dirname(path))
     for folder in sorted(set(folders), reverse=True):
         _remove_empty(finished.published, folder)

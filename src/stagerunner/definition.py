@@ -228,7 +228,7 @@ STAGE = Record(dict({
     'name': Key(Text(name_complaint), required=True),
     'processor': Key(Text(_inside_complaint), required=True),
     'inputs': Key(ListOf(Text(_input_complaint)), []),
-    'outputDir': Key(Text(_inside_complaint), required=True),
+    'outputDir': Key(Text(_output_complaint), required=True),
 }, **_SHARED), later=_LATER)
 
 PIPELINE = Record({

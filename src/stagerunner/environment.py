@@ -44,14 +44,18 @@ def variables(given: Given, inherited: Mapping[str, str]) -> Dict[str, str]:
     """Return the whole environment of an attempt.
 
     Inherited `PIPELINE_*` variables are those of somebody else's run and are
-    dropped; the stage's own `env` wins over what is inherited.
+    dropped; the stage's own `env` wins over what is inherited.  Python
+    processors print UTF-8, also on Windows, where a pipe would make it the
+    code page of the machine, in which not every text can be printed.
     """
     env = {name: value for name, value in inherited.items() if _is_passed(name, given.stage)}
     if given.temporary_dir:
         env['TMPDIR'] = given.temporary_dir
-    env.update(given.stage.env)
+    env.update(_declared(given.stage))
     if given.stage.is_python:
         env['PYTHONPATH'] = python_path(env.get('PYTHONPATH'))
+        if os.name == 'nt':  # pragma: no cover - run under wine by tests/windows
+            env.setdefault('PYTHONIOENCODING', 'utf-8')
     env.update(_pipeline_variables(given))
     return env
 
@@ -68,6 +72,13 @@ def secrets(stage: Stage, inherited: Mapping[str, str]) -> Tuple[bytes, ...]:
     """Return the values of a stage that must not be written anywhere, longest first."""
     values = {os.fsencode(inherited[name]) for name in stage.secret_env if inherited.get(name)}
     return tuple(sorted(values, key=len, reverse=True))
+
+
+def _declared(stage: Stage) -> Dict[str, str]:
+    """Return a stage's own variables; Windows knows all names in capitals only."""
+    if os.name == 'nt':  # pragma: no cover - run under wine by tests/windows
+        return {name.upper(): value for name, value in stage.env.items()}
+    return stage.env
 
 
 def python_path(given: Optional[str]) -> str:
@@ -94,11 +105,12 @@ def _pipeline_variables(given: Given) -> Dict[str, str]:
 
 def local_folders(stage: Stage, inherited: Mapping[str, str], root: str) -> tuple:  # type: ignore[type-arg]
     """Return the folders of the workspace from which a Python processor may load modules."""
-    path = stage.env.get('PYTHONPATH', inherited.get('PYTHONPATH', ''))
-    inside = os.path.realpath(root)
+    path = _declared(stage).get('PYTHONPATH', inherited.get('PYTHONPATH', ''))
+    inside, own = os.path.realpath(root), os.path.realpath(SOURCE_FOLDER)
     found = []
-    for entry in path.split(os.pathsep):
-        folder = os.path.realpath(os.path.join(root, entry)) if entry else ''
-        if folder and (folder + os.sep).startswith(inside + os.sep) and folder != SOURCE_FOLDER:
+    # An empty entry is the working folder, which is the workspace.
+    for entry in path.split(os.pathsep) if path else ():
+        folder = os.path.realpath(os.path.join(root, entry))
+        if (folder + os.sep).startswith(inside + os.sep) and folder != own:
             found.append(folder)
     return tuple(found)

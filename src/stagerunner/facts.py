@@ -100,10 +100,9 @@ class Observer:
             inputs = tuple(digest_input(self.digests, self.root, name)
                            for name in expanded.names)
         except InputChanged as error:
-            return Facts(trouble=error)
+            return Facts(trouble=InputChanged(self._shown(error.path), error.when))
         except Unreadable as error:
-            shown = os.path.relpath(error.path, self.root)
-            return Facts(trouble=StageError(f'{shown}: {error.fault}'))
+            return Facts(trouble=StageError(f'{self._shown(error.path)}: {error.fault}'))
         except FileNotFoundError as error:
             return Facts(trouble=StageError(f'{error.filename} is missing'))
         processor, *helpers = program.sources
@@ -128,6 +127,13 @@ class Observer:
             broken=self._broken(task, marker) if marker and marker.key == key else (),
             resume_point=point, restart_why=why, has_leftover=os.path.lexists(private),
             trouble=found[0] if found else None)
+
+    def _shown(self, path: str) -> str:
+        """Return a path as people write it: relative to the root, except on another drive."""
+        try:
+            return os.path.relpath(path, self.root).replace(os.sep, '/')
+        except ValueError:
+            return path
 
     def _missing(self, task: Task, name: str) -> StageError:
         producer = task.producers[task.stage.inputs.index(name)]

@@ -185,7 +185,7 @@ def quarantine(path: str) -> str:
     numbered = (f'{path}.corrupt-{number}' for number in itertools.count(1))
     aside = next(name for name in numbered if not os.path.lexists(name))
     try:
-        os.rename(path, aside)
+        replace(path, aside)
     except FileNotFoundError:
         pass
     except OSError as error:
@@ -335,6 +335,21 @@ def is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def stays_below(name: str) -> bool:
+    """True for a name that cannot lead out of the folder that it is joined to."""
+    parts = name.replace(os.sep, '/').split('/')
+    starts_above = name.startswith(('/', os.sep)) or os.path.splitdrive(name)[0]
+    return not starts_above and '..' not in parts
+
+
+def one_spelling(name: str) -> str:
+    """Return a relative name in the form that all names of the same file have in common.
+
+    On Windows letters differ in case only for show, on POSIX nothing does.
+    """
+    return os.path.normcase(os.path.normpath(name)).replace(os.sep, '/')
 
 
 def try_stat(path: str) -> Optional[os.stat_result]:

@@ -208,6 +208,15 @@ def snapshot_of(root: str, name: str) -> Snapshot:
         return None
 
 
+def is_unchanged(digests: Digests, root: str, entry: Input) -> bool:
+    """True while an input has the stat that it was hashed with.
+
+    Where a stat tells too little (Windows) its content must be the same too.
+    """
+    return snapshot_of(root, entry.name) == entry.snapshot and (
+        _STAT_TELLS or digest_input(digests, root, entry.name).digest == entry.digest)
+
+
 def _files_below(folder: str) -> Iterator[str]:
     """Yield the files below a folder by relative name, sorted, without the runner's own.
 

@@ -14,9 +14,10 @@ from stagerunner.errors import InputChanged
 from stagerunner.errors import Unreadable
 from stagerunner.events import Event
 from stagerunner.events import Warned
+from stagerunner.files import one_spelling
 from stagerunner.fingerprint import Digests
 from stagerunner.fingerprint import Input
-from stagerunner.fingerprint import snapshot_of
+from stagerunner.fingerprint import is_unchanged
 from stagerunner.imports import Source
 from stagerunner.publish import check_declared
 from stagerunner.publish import check_room
@@ -55,7 +56,7 @@ class Harvester:
         may have been others.  (Python files cannot change: see `launch.boot`.)
         """
         for entry in inputs:
-            if snapshot_of(self.root, entry.name) != entry.snapshot:
+            if not is_unchanged(self.digests, self.root, entry):
                 raise InputChanged(entry.name, 'its stage ran')
         if not task.stage.is_python:
             try:
@@ -98,24 +99,27 @@ class Harvester:
     def _claims(self, task: Task, names: Sequence[str],
                 former: Optional[Marker]) -> Dict[str, str]:
         """Return which of `names` other tasks published; looks only where a file is in the way."""
-        own = {output.path for output in former.outputs} if former else set()
-        if all(name in own or not os.path.lexists(os.path.join(task.output_dir, name))
-               for name in names):
+        own = {one_spelling(output.path) for output in former.outputs} if former else set()
+        if all(one_spelling(name) in own
+               or not os.path.lexists(os.path.join(task.output_dir, name)) for name in names):
             return {}
         return self._published_by_others(task)
 
     def _published_by_others(self, task: Task) -> Dict[str, str]:
-        """Return what other tasks published into this task's output folder: name to task."""
+        """Return what other tasks published into this task's output folder.
+
+        Names in `one_spelling`, each with its task.
+        """
         found = {}
         for other in self.tasks:
             if other.name == task.name:
                 continue
             marker = former_marker(other)
-            inside = os.path.relpath(other.output_dir, task.output_dir)
             for output in marker.outputs if marker else ():
-                path = os.path.normpath(os.path.join(inside, output.path))
-                if not path.startswith(os.pardir):
-                    found[path.replace(os.sep, '/')] = other.name
+                path = os.path.relpath(os.path.join(other.output_dir, output.path),
+                                       task.output_dir).replace(os.sep, '/')
+                if not path.startswith('../'):
+                    found[one_spelling(path)] = other.name
         return found
 
 

@@ -29,6 +29,9 @@ MAX_SOURCE_BYTES = 16 * 1024 * 1024
 #: Endings of modules that have no source to look into.
 _COMPILED = ('.so', '.pyd', '.pyc')
 
+#: Where the standard library lies; that of another interpreter has the same names in it.
+_LIBRARY = os.path.dirname(os.__file__)
+
 
 class Import(NamedTuple):
     """A module that is imported from outside the local files, and where."""
@@ -137,27 +140,32 @@ class _Walk:
                 inner = os.path.join(folder, part)
                 if self._is_file(inner, '__init__.py'):
                     yield os.path.join(inner, '__init__.py'), '.'.join(parts[:depth + 1])
-                elif self._is_file(folder, part + '.py'):
-                    yield os.path.join(folder, part + '.py'), package
-                    break
-                elif not self._names(inner):
-                    for name in sorted(self._names(folder)):
-                        if name.partition('.')[0] == part and name.endswith(_COMPILED):
-                            yield os.path.join(folder, name), package
-                    break
+                else:
+                    # A compiled module beside a source is what Python loads: both count.
+                    files = [name for name in sorted(self._names(folder))
+                             if name == part + '.py' or _is_compiled(name, part)]
+                    for name in files:
+                        yield os.path.join(folder, name), package
+                    if files or not self._names(inner):
+                        break
                 folder = inner
             return
 
     def _has(self, folder: str, part: str) -> bool:
-        """True when a module or package called `part` lies in `folder`."""
-        return any(name.partition('.')[0] == part
-                   and (name.endswith(('.py', *_COMPILED)) or name == part)
-                   for name in self._names(folder))
+        """True when a module or package called `part` is loaded from `folder`."""
+        names = self._names(folder)
+        if part + '.py' in names or any(_is_compiled(name, part) for name in names):
+            return True
+        # A folder without `__init__.py` gives way to the standard library, whatever comes first.
+        return part in names and (self._is_file(os.path.join(folder, part), '__init__.py')
+                                  or not self._names(_LIBRARY) & {part, part + '.py'})
 
     def _is_namespace(self, module: str) -> bool:
         """True for a local folder without `__init__.py` that holds code of its own."""
-        inner = os.path.join(self.folders[0], *module.split('.'))
-        return any(name.endswith('.py') for name in self._names(inner))
+        parts = module.split('.')
+        inner = os.path.join(self.folders[0], *parts)
+        return (any(name.endswith('.py') for name in self._names(inner))
+                and self._has(self.folders[0], parts[0]))
 
     def _is_file(self, folder: str, name: str) -> bool:
         return name in self._names(folder) and os.path.isfile(os.path.join(folder, name))
@@ -175,6 +183,10 @@ class _Walk:
         return path if inside.startswith('..') else inside.replace(os.sep, '/')
 
 
+def _is_compiled(name: str, part: str) -> bool:
+    return name.partition('.')[0] == part and name.endswith(_COMPILED)
+
+
 def find_imports(source: bytes) -> List[Wanted]:
     """Return every import in Python source, in the order of its lines.
 
@@ -182,9 +194,13 @@ def find_imports(source: bytes) -> List[Wanted]:
     searched line by line instead: a scan must not be passed by being odd.
     """
     import ast
+    import warnings
 
     try:
-        tree = ast.parse(source)
+        with warnings.catch_warnings():
+            # What is odd about a processor is said by the processor, not by the runner.
+            warnings.simplefilter('ignore')
+            tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return _by_line(source)
     found: List[Wanted] = []
@@ -205,9 +221,10 @@ def _called(call: Any) -> Optional[str]:
     """Return the module of `importlib.import_module('x')` or `__import__('x')`, or None."""
     function = call.func
     name = getattr(function, 'id', None) or getattr(function, 'attr', None)
-    if name not in ('import_module', '__import__') or not call.args:
+    given = [*call.args[:1], *(word.value for word in call.keywords if word.arg == 'name')]
+    if name not in ('import_module', '__import__') or not given:
         return None
-    first = call.args[0]
+    first = given[0]
     # Python 3.7 has Str where newer ones have Constant.
     value = first.s if type(first).__name__ == 'Str' else getattr(first, 'value', None)
     return value if isinstance(value, str) and value and not value.startswith('.') else None
@@ -217,8 +234,10 @@ def _by_line(source: bytes) -> List[Wanted]:
     import re
 
     found = []
-    for number, line in enumerate(source.decode('latin-1').splitlines(), 1):
-        match = re.match(r'\s*(?:import|from)\s+([A-Za-z_][\w.]*)', line)
-        if match:
-            found.append(Wanted(match.group(1), (), 0, number))
+    name = r'[A-Za-z_][\w.]*'
+    statement = re.compile(rf'(?:^|[;:])\s*(?:from\s+({name})|import\s+({name}[^;#]*))')
+    for number, line in enumerate(source.splitlines(), 1):
+        for one, several in statement.findall(line.decode('latin-1')):
+            modules = [one] if one else re.findall(rf'(?:^|,)\s*({name})', several)
+            found += [Wanted(module, (), 0, number) for module in modules]
     return found

@@ -6,16 +6,21 @@ processor: when a runner is killed, its orphan keeps the stage locked for as
 long as it lives, and a dead one never blocks anybody.  So nothing is ever
 judged by age, process id or the presence of a file, and no unlock command
 exists.  The note beside it (`<name>.lock.json`) is for people only.
+
+On Windows a lock is not inherited; there the processors of a runner die with
+it (`launch.windows`), and a file that is open cannot be removed or renamed.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
 from typing import Any
 from typing import Dict
 from typing import Optional
+from typing import Tuple
 
 from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
@@ -31,6 +36,9 @@ FOLDER = 'locks'
 #: How long a run waits for a lock, and how often it looks, in seconds.
 TIMEOUT_S = 10.0
 POLL_S = 0.05
+
+#: What opening a link, a folder or a socket says.
+_NO_PLAIN_FILE = (errno.ELOOP, errno.EMLINK, errno.EISDIR, errno.ENXIO)
 
 #: Windows locks bytes, not files; this one lies far beyond any content.
 _BYTE = 0x40000000
@@ -52,6 +60,11 @@ def run_lock(root: str, run_id: str) -> str:
     return os.path.join(root, FOLDER, '.run', f'{run_id}.lock')
 
 
+def lock_folders(root: str) -> Tuple[str, str]:
+    """Return the folders that hold the locks and the notes beside them."""
+    return os.path.join(root, FOLDER), os.path.dirname(run_lock(root, ''))
+
+
 class Lock:
     """A lock that is held, until `release`; its descriptor may be inherited."""
 
@@ -65,19 +78,27 @@ class Lock:
 
     def release(self) -> None:
         """Let go; the lock stays held while a process that inherited it lives."""
-        try:
-            os.unlink(f'{self.path}.json')
-        except OSError:
-            pass
+        _unlink_quietly(f'{self.path}.json')
+        _os_unlock(self.descriptor)
         os.close(self.descriptor)
 
     def discard(self) -> None:
         """Let go and remove the file: whoever won it meanwhile looks again (`try_lock`)."""
-        try:
-            os.unlink(self.path)
-        except OSError:
-            pass
+        if os.name == 'nt':  # pragma: no cover - run under wine by tests/windows
+            # Refused there while anybody has the file open, so nobody is robbed of it.
+            self.release()
+            _unlink_quietly(self.path)
+            return
+        _unlink_quietly(self.path)
         self.release()
+
+
+def _unlink_quietly(path: str) -> None:
+    """Remove what may be there and may be in use."""
+    try:
+        os.unlink(path)
+    except OSError:
+        pass
 
 
 def try_lock(path: str) -> Optional[Lock]:
@@ -116,13 +137,17 @@ def holder_of(path: str) -> str:
 
 def _open(path: str) -> Optional[int]:
     """Return a descriptor of a plain file at `path`; None: something was in the way, try again."""
+    if os.name == 'nt' and os.path.islink(path):  # pragma: no cover - O_NOFOLLOW is unknown there
+        _set_aside(path)
+        return None
     try:
         descriptor = os.open(path, _OPEN, 0o666)
     except FileNotFoundError:
         make_folder(os.path.dirname(path))
         return os.open(path, _OPEN, 0o666)
-    except OSError:
-        if not _set_aside(path):
+    except OSError as error:
+        # Where it was no plain file, somebody else may have set it aside and made a fresh one.
+        if not _set_aside(path) and error.errno not in _NO_PLAIN_FILE:
             raise
         return None
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -136,22 +161,26 @@ def _set_aside(path: str) -> bool:
     """Move what is not a plain file out of the way; True when something was moved.
 
     Only under a lock on the folder: two runners that clean up at once would
-    otherwise move away each other's fresh lock file.
+    otherwise move away each other's fresh lock file (which Windows refuses).
     """
-    if os.name == 'nt':  # pragma: no cover - no links or pipes among files there
-        return False
+    if sys.platform == 'win32':  # pragma: no cover - run under wine by tests/windows
+        return _set_aside_unlocked(path)
     folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
     try:
         import fcntl
 
         fcntl.flock(folder, fcntl.LOCK_EX)
-        if not os.path.lexists(path) or stat.S_ISREG(os.lstat(path).st_mode):
-            return not os.path.lexists(path)
-        quarantine(path)
-        sync_folder(os.path.dirname(path))
-        return True
+        return _set_aside_unlocked(path)
     finally:
         os.close(folder)
+
+
+def _set_aside_unlocked(path: str) -> bool:
+    if not os.path.lexists(path) or stat.S_ISREG(os.lstat(path).st_mode):
+        return not os.path.lexists(path)
+    quarantine(path)
+    sync_folder(os.path.dirname(path))
+    return True
 
 
 def _try_os_lock(descriptor: int) -> bool:
@@ -173,8 +202,23 @@ def _try_os_lock(descriptor: int) -> bool:
     return True
 
 
+def _os_unlock(descriptor: int) -> None:
+    """Let go at once where closing the file lets go only some time later (Windows)."""
+    if sys.platform == 'win32':  # pragma: no cover - run under wine by tests/windows
+        import msvcrt
+
+        os.lseek(descriptor, _BYTE, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+        except OSError:
+            # Closing it does the same.
+            pass
+
+
 def _is_still(path: str, descriptor: int) -> bool:
     """True unless the file was removed or replaced between opening and locking it."""
+    if os.name == 'nt':  # pragma: no cover - what is open stays where it is
+        return True
     try:
         there = os.lstat(path)
     except FileNotFoundError:

@@ -30,6 +30,7 @@ from typing import Optional
 from typing import Sequence
 from typing import Tuple
 
+from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
 from stagerunner.files import make_folder
 from stagerunner.files import read_json
@@ -46,6 +47,7 @@ class Progress:
         self.line_offset = int(os.environ.get('PIPELINE_LINE_OFFSET', '0'))
         self._position: Tuple[int, int] = (0, 0)
         self._outputs: Dict[str, ResumableFile] = {}
+        self._is_reading = False
         self._committed = self._read_committed()
 
     def __enter__(self) -> Progress:
@@ -63,14 +65,16 @@ class Progress:
     def open(self, name: str, encoding: Optional[str] = 'utf-8') -> ResumableFile:
         """Return an output of the stage for writing, at its committed end.
 
-        `write` takes text, or bytes when `encoding` is None.
+        `write` takes text, or bytes when `encoding` is None.  Asked for again,
+        an output is the same one.
         """
-        path = os.path.join(self.output_dir, name)
-        make_folder(os.path.dirname(path) or os.curdir)
-        length = self._committed.get('outputs', {}).get(name, 0)
-        output = ResumableFile(path, length, encoding)
-        self._outputs[name] = output
-        return output
+        name = os.path.normpath(name).replace(os.sep, '/')
+        if name not in self._outputs:
+            path = os.path.join(self.output_dir, name)
+            make_folder(os.path.dirname(path) or os.curdir)
+            length = self._committed.get('outputs', {}).get(name, 0)
+            self._outputs[name] = ResumableFile(path, length, encoding)
+        return self._outputs[name]
 
     def lines(self, paths: Sequence[str], encoding: Optional[str] = 'utf-8') -> Iterator[Any]:
         """Yield the lines of the files one after another, with their line ends.
@@ -78,9 +82,16 @@ class Progress:
         Lines end at a line feed and nowhere else.  A line counts as done when
         the next one is asked for; every `interval` lines that is committed.
         With `encoding=None` lines are bytes; text keeps invalid bytes as
-        surrogate escapes, which `open` writes back as they were.
+        surrogate escapes, which `open` writes back as they were.  There is one
+        count of lines, so it can be asked for once: hand it all files.
         """
-        for raw in self._raw_lines(list(paths)):
+        if self._is_reading:
+            raise ValueError('the lines of a Progress can be read once; hand it all files at once')
+        self._is_reading = True
+        return self._counted_lines(list(paths), encoding)
+
+    def _counted_lines(self, paths: List[str], encoding: Optional[str]) -> Iterator[Any]:
+        for raw in self._raw_lines(paths):
             yield raw if encoding is None else raw.decode(encoding, 'surrogateescape')
             self.line_offset += 1
             if self.line_offset % self.interval == 0:
@@ -90,12 +101,17 @@ class Progress:
         """Make the outputs durable, then their lengths and the number of lines.
 
         In this order: a crash in between leaves more output than is committed,
-        never less, and the surplus is cut off before the next start.
+        never less, and the surplus is cut off before the next start.  Outputs
+        of a former attempt that this one has not opened yet keep their length;
+        where there is none at all, none is promised.
         """
-        lengths = {name: output.flush() for name, output in self._outputs.items()}
+        lengths = dict(self._committed.get('outputs', {}))
+        lengths.update((name, output.flush()) for name, output in self._outputs.items())
+        done = {'lineOffset': self.line_offset, 'position': list(self._position)}
+        if lengths:
+            done['outputs'] = lengths
         if self.path:
-            write_json(self.path, {'lineOffset': self.line_offset, 'outputs': lengths,
-                                   'position': list(self._position)}, durable=True)
+            write_json(self.path, done, durable=True)
 
     def _read_committed(self) -> Dict[str, Any]:
         """Return what the former attempt committed, or nothing on a fresh start."""
@@ -107,7 +123,9 @@ class Progress:
             committed = None
         if isinstance(committed, dict) and committed.get('lineOffset') == self.line_offset:
             return committed
-        return {}
+        # To go on without the lengths would lose what was written for the lines that are done.
+        raise StateError(self.path, f'does not tell what became of the first {self.line_offset} '
+                                    f'lines; run again')
 
     def _raw_lines(self, paths: List[str]) -> Iterator[bytes]:
         first, offset, skip = self._start(paths)
@@ -126,9 +144,9 @@ class Progress:
     def _start(self, paths: List[str]) -> Tuple[int, int, int]:
         """Return file number, byte, and lines to skip where the byte is not known."""
         position = self._committed.get('position')
-        if isinstance(position, list) and len(position) == 2:
+        if isinstance(position, list) and [type(part) for part in position] == [int, int]:
             number, offset = position
-            if 0 <= number < len(paths) and os.path.getsize(paths[number]) >= offset:
+            if 0 <= number < len(paths) and 0 <= offset <= os.path.getsize(paths[number]):
                 self._position = (number, offset)
                 return number, offset, 0
         return 0, 0, self.line_offset

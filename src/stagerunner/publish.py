@@ -24,6 +24,7 @@ from stagerunner.files import digest_bytes
 from stagerunner.files import digest_file
 from stagerunner.files import is_text
 from stagerunner.files import make_folder
+from stagerunner.files import one_spelling
 from stagerunner.files import remove_tree
 from stagerunner.state.marker import Marker
 from stagerunner.state.marker import Output
@@ -40,7 +41,10 @@ def prepare(private: str, *, keeps_content: bool) -> int:
         if not keeps_content:
             remove_tree(private)
         make_folder(private)
-        return os.stat(private).st_ctime_ns
+        found = os.stat(private)
+        # Windows' ctime is the time of creation, which a new folder takes over from one of the
+        # same name that was removed just before.
+        return found.st_mtime_ns if os.name == 'nt' else found.st_ctime_ns
     except OSError as error:
         raise StateError(private, os_fault(error)) from error
 
@@ -91,7 +95,7 @@ def written_directly(published: str, since_ns: int, claimed: Iterable[str]) -> L
             relative = os.path.relpath(path, published).replace(os.sep, '/')
             seen = os.lstat(path)
             if (stat.S_ISREG(seen.st_mode) and not is_reserved(relative)
-                    and relative not in others
+                    and one_spelling(relative) not in others
                     and max(seen.st_ctime_ns, seen.st_mtime_ns) >= since_ns):
                 found.append(relative)
     return sorted(found)
@@ -124,12 +128,13 @@ def check_declared(folder: str, declared: Sequence[str]) -> None:
 def check_room(published: str, names: Sequence[str], claims: Dict[str, str]) -> None:
     """Raise `StageError` where a file could not take its place in `outputDir`.
 
-    `claims` tells which paths other tasks published there.  Looked at before
+    `claims` tells which paths other tasks published there (in `one_spelling`).  Looked at before
     the first file is moved, so that a refusal changes nothing.
     """
     for name in names:
-        if name in claims:
-            raise StageError(f"output '{name}' was already published by {claims[name]!r}; "
+        other = claims.get(one_spelling(name))
+        if other is not None:
+            raise StageError(f"output '{name}' was already published by {other!r}; "
                              f'two tasks cannot publish the same file')
         target = os.path.join(published, name)
         if os.path.isdir(target) and not os.path.islink(target):
@@ -144,9 +149,9 @@ def check_room(published: str, names: Sequence[str], claims: Dict[str, str]) -> 
 
 def stale_files(published: str, former: Marker, current: Sequence[Output]) -> List[str]:
     """Return files of the former success that are no outputs any more and that nobody edited."""
-    names = {output.path for output in current}
+    names = {one_spelling(output.path) for output in current}
     return [output.path for output in former.outputs
-            if output.path not in names and is_intact(published, output)]
+            if one_spelling(output.path) not in names and is_intact(published, output)]
 
 
 def is_intact(published: str, output: Output) -> bool:

@@ -9,7 +9,6 @@ there.  On any doubt the task starts at line 0 in an emptied folder.
 from __future__ import annotations
 
 import os
-import posixpath
 import stat
 from typing import Any
 from typing import Dict
@@ -21,9 +20,12 @@ from typing import Tuple
 from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
 from stagerunner.errors import os_fault
+from stagerunner.files import one_spelling
 from stagerunner.files import read_json
 from stagerunner.files import remove_tree
+from stagerunner.files import stays_below
 from stagerunner.files import write_json
+from stagerunner.sharing import remove_file
 from stagerunner.state.names import StateNames
 
 FORMAT = 1
@@ -93,7 +95,7 @@ def _doubt_of_binding(names: StateNames, task: str, key: str, private: str) -> s
         return 'its progress file is left over from a finished run'
     if record.get('key') != key:
         return 'its inputs, processor or parameters changed since its progress was made'
-    if not os.path.isdir(private):
+    if os.path.islink(private) or not os.path.isdir(private):
         return 'its partial outputs are gone'
     return ''
 
@@ -125,7 +127,7 @@ def _count(value: Any) -> Optional[int]:
 def _doubt_of_output(private: str, name: str, length: Any) -> str:
     if _count(length) is None:
         return f"its progress file has no valid length of '{name}'"
-    if os.path.isabs(name) or '..' in name.replace('\\', '/').split('/'):
+    if not stays_below(name.replace('\\', '/')):
         return f"its progress file names '{name}' outside its output folder"
     try:
         found = os.lstat(os.path.join(private, name))
@@ -155,12 +157,12 @@ def restore(point: ResumePoint, private: str) -> None:
     if point.lengths is None:
         return
     try:
-        committed = {posixpath.normpath(name) for name in point.lengths}
+        committed = {one_spelling(name) for name in point.lengths}
         for base, folders, files in os.walk(private):
             for path in (os.path.join(base, name) for name in folders + files):
-                name = os.path.relpath(path, private).replace(os.sep, '/')
+                name = one_spelling(os.path.relpath(path, private))
                 if name not in committed and (os.path.islink(path) or not os.path.isdir(path)):
-                    os.unlink(path)
+                    remove_file(path)
         for name, length in point.lengths.items():
             os.truncate(os.path.join(private, name), length)
     except OSError as error:
@@ -173,6 +175,15 @@ def forget_progress(names: StateNames, task: str) -> None:
         remove_tree(names.progress(task))
     except OSError as error:
         raise StateError(names.progress(task), os_fault(error)) from error
+
+
+def tells_lengths(names: StateNames, task: str) -> bool:
+    """True unless the last progress that was committed lacks the lengths of its outputs."""
+    try:
+        progress = read_json(names.progress(task))
+    except Unreadable:
+        return False
+    return progress is None or (isinstance(progress, dict) and 'outputs' in progress)
 
 
 def final_offset(names: StateNames, task: str) -> int:

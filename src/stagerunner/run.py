@@ -121,7 +121,7 @@ def execute(request: Request, parts: Parts) -> int:
         except (StateError, IsolationError):
             _give_up(names, record, parts, emit, began)
             raise
-        sweep(names)
+        sweep(names, workspace.root)
         forget_old_runs(names, workspace.root, workspace.pipeline.keep_runs)
     finally:
         lock.release()

@@ -45,6 +45,13 @@ def _pause() -> None:
     threading.Event().wait(_PAUSE_S)
 
 
+def wait_until_free(path: str) -> None:
+    """Return when the file at `path`, if there is one, could be replaced; changes nothing."""
+    if os.name == 'nt' and os.path.lexists(path):
+        # Renaming a file to its own name asks for all that replacing it needs.
+        patiently(lambda: os.rename(path, path))
+
+
 def remove_file(path: str) -> None:
     """Remove a file or a link, read-only ones too."""
     make_changeable(path)
@@ -101,4 +108,9 @@ def has_ended(pid: int) -> bool:
             return bool(kernel.WaitForSingleObject(process, 0) == 0)
         finally:
             kernel.CloseHandle(process)
-    return os.path.isdir('/proc/self') and not os.path.exists(f'/proc/{pid}')
+    try:
+        with open(f'/proc/{pid}/stat', 'rb') as status:
+            # One that ended and that nobody waited for is a zombie for as long as that takes.
+            return status.read().rpartition(b')')[2].split()[0] in (b'Z', b'X')
+    except (FileNotFoundError, ProcessLookupError):
+        return os.path.isdir('/proc/self')

@@ -72,6 +72,7 @@ from stagerunner.resume import Binding
 from stagerunner.resume import final_offset
 from stagerunner.resume import forget_progress
 from stagerunner.resume import restore
+from stagerunner.resume import tells_lengths
 from stagerunner.resume import unreadable
 from stagerunner.resume import write_binding
 from stagerunner.state.marker import Marker
@@ -350,6 +351,9 @@ class Attempts(Performer):
             return self._failed(under_way, ended, BROKEN, str(error), error_class)
         except Unreadable as error:
             return self._failed(under_way, ended, BROKEN, str(error), retry.PERMANENT)
+        except FileNotFoundError as error:
+            said = f'{self._shown(error.filename)} vanished while it was being published'
+            return self._failed(under_way, ended, BROKEN, said, retry.TRANSIENT)
         except RunnerError as error:
             return self._failed(under_way, ended, BROKEN, str(error), retry.PERMANENT,
                                 error.exit_code)
@@ -363,21 +367,27 @@ class Attempts(Performer):
         done_at = stamp(self.clock.now())
         marker = Marker(task.name, facts.key, self.setting.run_id, done_at,
                         round(ended.duration_s, 6), crop.is_staged, facts.parts, crop.outputs)
+        if task.stage.checkpoint.enabled and not tells_lengths(task.names(self.setting.root), task.name):
+            # Killed in the middle of what follows, nobody could tell what was moved already.
+            self._end_progress(under_way)
         commit([Finished(task.name, private, task.output_dir, marker, crop.former)])
         for output in crop.outputs:
             if output.link is None:
                 self.observer.digests.published(
                     os.path.join(task.output_dir, output.path), output.digest)
-        total = None
-        if task.stage.checkpoint.enabled:
-            total = final_offset(task.names(self.setting.root), task.name)
-            write_binding(self.names, task.name, Binding(
-                facts.key, under_way.number, self.setting.run_id, self._shown(private),
-                total, is_finished=True))
+        total = self._end_progress(under_way) if task.stage.checkpoint.enabled else None
         if task.stage.has_declared_files:
             discard(task.aside)
         return self._result(under_way, ended, DONE)._replace(
             done_at=done_at, is_staged=crop.is_staged, total_lines=total)
+
+    def _end_progress(self, under_way: _Attempt) -> int:
+        """Record that there is nothing to resume any more; return the total number of lines."""
+        total = final_offset(under_way.task.names(self.setting.root), under_way.task.name)
+        write_binding(self.names, under_way.task.name, Binding(
+            under_way.facts.key, under_way.number, self.setting.run_id,
+            self._shown(under_way.private), total, is_finished=True))
+        return total
 
     def _troubled(self, task: Task, attempt: int, trouble: StageError, now: str) -> Result:
         return Result(task, BROKEN, attempt, now, exit_code=FAILED, error=str(trouble),

@@ -95,8 +95,8 @@ def _output_faults(root: str, stage: Stage) -> List[Fault]:
 
 def _is_inside(root: str, path: str) -> bool:
     """True when a path stays in the workspace after all links are followed."""
-    real_root = os.path.realpath(root)
-    real = os.path.realpath(path)
+    real_root = os.path.normcase(os.path.realpath(root))
+    real = os.path.normcase(os.path.realpath(path))
     return real != real_root and (real + os.sep).startswith(real_root.rstrip(os.sep) + os.sep)
 
 
@@ -130,7 +130,7 @@ class Producers:
         """Return the last stage (declared before index `before`) whose folder holds `name`."""
         found = None
         path = posixpath.normpath(name.replace(os.sep, '/'))
-        while path and path not in ('/', '.'):
+        while path != posixpath.dirname(path):
             for stage in reversed(self.by_folder.get(path, ())):
                 if before is None or stage.position < before:
                     found = stage if found is None or stage.position > found.position else found

@@ -31,8 +31,8 @@ from stagerunner.state.names import StateNames
 from stagerunner.state.stage import StageRecords
 from stagerunner.workspace import load
 
-#: Signals that end a run in good order.
-_ENDING = ('SIGINT', 'SIGTERM', 'SIGHUP')
+#: Signals that end a run in good order; the last one is what CTRL_BREAK is called on Windows.
+_ENDING = ('SIGINT', 'SIGTERM', 'SIGHUP', 'SIGBREAK')
 
 
 def add_arguments(parser: Any) -> None:

@@ -38,6 +38,12 @@ def _read_pinned(path, digest, sha256):
     return data
 
 
+def _one_spelling(path):
+    """Return the path of a file as it is without links and (Windows) in small letters."""
+    import os
+    return os.path.normcase(os.path.realpath(path))
+
+
 def _pin_helpers(pinned, sha256):
     """Make every import of a pinned file compile exactly the bytes that were checked.
 
@@ -47,13 +53,13 @@ def _pin_helpers(pinned, sha256):
     loader = sys.modules['_frozen_importlib_external'].SourceFileLoader
     plain_stats, plain_data = loader.path_stats, loader.get_data
     names = {os.path.basename(path) for path in pinned}
-    real = {os.path.realpath(path): digest for path, digest in pinned.items()}
+    real = {_one_spelling(path): digest for path, digest in pinned.items()}
 
     def digest_of(path):
         # A folder on the search path may be written with links, unlike the pinned ones.
         if path in pinned or os.path.basename(path) not in names:
             return pinned.get(path)
-        return real.get(os.path.realpath(path))
+        return real.get(_one_spelling(path))
 
     def path_stats(self, path):
         if digest_of(path):

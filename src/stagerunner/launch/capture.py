@@ -12,6 +12,8 @@ from typing import Optional
 from typing import Tuple
 
 from stagerunner.files import make_folder
+from stagerunner.files import remove_tree
+from stagerunner.files import replace
 
 HEAD_BYTES = 1024 * 1024
 TAIL_BYTES = 9 * 1024 * 1024
@@ -93,8 +95,14 @@ class Log:
             if self.printed > self.head_bytes + self.tail_bytes:
                 self._straighten()
         except OSError as error:
+            # The disk is full: the ring stays as it is, what was begun beside it does not.
             self.fault = error
+            remove_tree(self._ordered)
         self._abandon()
+
+    @property
+    def _ordered(self) -> str:
+        return f'{self.path}.ordered'
 
     def _abandon(self) -> None:
         if self._file is not None:
@@ -105,15 +113,13 @@ class Log:
         """Rewrite the file as head, a line that says what is missing, tail."""
         cut = self.printed - self.head_bytes - self.tail_bytes
         start = cut % self.tail_bytes
-        ordered = f'{self.path}.ordered'
-        with open(self.path, 'rb') as ring, open(ordered, 'wb') as target:
+        with open(self.path, 'rb') as ring, open(self._ordered, 'wb') as target:
             _copy(ring, target, 0, self.head_bytes)
             target.write(f'\n... {cut} bytes cut ...\n'.encode('ascii'))
             _copy(ring, target, self.head_bytes + start, self.tail_bytes - start)
             _copy(ring, target, self.head_bytes, start)
         self._abandon()
-        os.unlink(self.path)
-        os.rename(ordered, self.path)
+        replace(self._ordered, self.path)
 
 
 def _copy(source: object, target: object, offset: int, count: int) -> None:

@@ -47,8 +47,8 @@ _SHORT_SLICE_S = 0.002
 #: So many reads may wait to be taken; the threads stand still meanwhile, as a pipe would.
 _QUEUED = 64
 
-#: After its end the rest of a tree gets this long (seconds) to die and its pipes to run dry.
-_SETTLE_S = 5.0
+#: After its end the rest of a tree has so long (seconds) to die and its pipes to run dry.
+SETTLE_S = 5.0
 
 #: How Windows reports what is a signal elsewhere: access violation, illegal
 #: instruction, failed assertion of the C library, CTRL_C or CTRL_BREAK.
@@ -62,9 +62,10 @@ _CTRL_BREAK = 1
 class WindowsLauncher(Launcher):
     """Jobs as subprocesses of the runner (on POSIX too, where tests run it)."""
 
-    def __init__(self, clock: Clock, stop: Stop):
+    def __init__(self, clock: Clock, stop: Stop, settle_s: float = SETTLE_S):
         self.clock = clock
         self.stop = stop
+        self.settle_s = settle_s
         self.running: Dict[str, _Running] = {}
         self._stops_seen = 0
         self._queue: Any = None
@@ -140,14 +141,14 @@ class WindowsLauncher(Launcher):
 
     def _finish(self, running: _Running) -> Exit:
         """Take the last of what it printed once nothing is left of its tree."""
-        until = self.clock.monotonic() + _SETTLE_S
+        until = self.clock.monotonic() + self.settle_s
         while ((running.readers or not running.tree.is_empty())
                and self.clock.monotonic() < until):
             self._take(_SHORT_SLICE_S)
         del self.running[running.job.task]
         running.is_closed = True
         running.tree.close()
-        return running.exit(_exit_code(running.process.returncode), self.clock.monotonic())
+        return running.exit(exit_code_of(running.process.returncode), self.clock.monotonic())
 
 
 def _options(job: Job) -> Dict[str, Any]:
@@ -159,10 +160,10 @@ def _options(job: Job) -> Dict[str, Any]:
     return {'start_new_session': True, 'pass_fds': job.inherited}
 
 
-def _exit_code(code: int) -> int:
+def exit_code_of(code: int) -> int:
     """Return an exit code as `Exit` has it: minus n where Windows has a status for signal n.
 
-    >>> _exit_code(3), _exit_code(0xC0000005)
+    >>> exit_code_of(3), exit_code_of(0xC0000005)
     (3, -11)
     """
     name = _SIGNALS.get(code)
@@ -199,7 +200,7 @@ class _Running(Watched):
             while True:
                 try:
                     data = os.read(stream.fileno(), READ_BYTES)
-                except OSError:
+                except OSError:  # pragma: no cover - a pipe that breaks instead of ending
                     data = b''
                 if not data:
                     break

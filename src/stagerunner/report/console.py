@@ -44,10 +44,10 @@ class Stream:
         try:
             self.target.write(text + '\n')
             self.target.flush()
-        except (OSError, ValueError):
-            self.target = None
         except UnicodeError:
             self.line(text.encode('ascii', 'backslashreplace').decode('ascii'))
+        except (OSError, ValueError):
+            self.target = None
 
 
 class Console(Sink):
@@ -81,8 +81,9 @@ class Console(Sink):
         self.err.line(f'first failure: {failure.task}: {headline}')
         if failure.log:
             self.err.line(f'log: {failure.log}')
-            for line in failure.tail:
-                self.err.line(f'  | {printable(line)}')
+        # Told also when a full disk refused the log.
+        for line in failure.tail:
+            self.err.line(f'  | {printable(line)}')
 
 
 def reasons_text(reasons: Tuple[Reason, ...]) -> str:

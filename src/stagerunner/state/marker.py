@@ -15,6 +15,7 @@ from typing import Tuple
 
 from stagerunner.errors import Unreadable
 from stagerunner.files import read_json
+from stagerunner.files import stays_below
 
 #: Version of the file's shape; a newer one is refused, an older one counts as absent.
 FORMAT = 1
@@ -90,7 +91,7 @@ def read_marker(path: str, task: str) -> Optional[Marker]:
 
 def _output_from_json(entry: Dict[str, Any]) -> Output:
     path = _text(entry['path'])
-    if os.path.isabs(path) or '..' in path.split('/'):
+    if not stays_below(path):
         raise ValueError(path)
     size = entry['size']
     if isinstance(size, bool) or not isinstance(size, int):

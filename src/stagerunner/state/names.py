@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from typing import List
+
+from stagerunner.definition import name_complaint
 
 FOLDER = 'state'
 
@@ -57,12 +60,19 @@ class StateNames:
         """The checkpoint file of documents 000 and 001: all stages at a glance."""
         return os.path.join(self.folder, 'pipeline_checkpoint.json')
 
-    def finished_runs(self) -> list:  # type: ignore[type-arg]
+    def finished_runs(self) -> List[str]:
         """Return the ids of all runs that have a record, oldest record first."""
         found = []
         for entry in os.scandir(self.folder):
-            if entry.name.startswith('run_') and entry.name.endswith('.json'):
-                found.append((entry.stat().st_mtime_ns, entry.name[4:-5]))
+            name = entry.name
+            # A foreign file with half a name must not lead anywhere: `run_...json`.
+            if (name.startswith('run_') and name.endswith('.json')
+                    and name_complaint(name[4:-5]) is None):
+                try:
+                    found.append((entry.stat(follow_symlinks=False).st_mtime_ns, name[4:-5]))
+                except FileNotFoundError:
+                    # Another run has just removed it.
+                    continue
         return [run_id for _, run_id in sorted(found)]
 
     def relative(self, path: str) -> str:

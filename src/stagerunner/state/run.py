@@ -14,6 +14,7 @@ from stagerunner.errors import os_fault
 from stagerunner.files import leftovers
 from stagerunner.files import remove_tree
 from stagerunner.files import write_json
+from stagerunner.locks import lock_folders
 from stagerunner.locks import run_lock
 from stagerunner.locks import try_lock
 from stagerunner.state.names import StateNames
@@ -61,15 +62,23 @@ def forget_old_runs(names: StateNames, root: str, keep: int) -> None:
         lock = try_lock(run_lock(root, run_id))
         if lock is None:
             continue
-        for path in (names.metrics(run_id), names.logs(run_id), names.run(run_id)):
+        try:
+            for path in (names.metrics(run_id), names.logs(run_id), names.run(run_id)):
+                remove_tree(path)
+        except PermissionError:
+            # Somebody reads one of them (Windows): the record stays, the next run tries again.
+            pass
+        except OSError as error:
+            raise StateError(names.run(run_id), os_fault(error)) from error
+        finally:
+            lock.discard()
+
+
+def sweep(names: StateNames, root: str) -> None:
+    """Remove what killed runners and processors left half-written beside records and locks."""
+    for folder in (names.folder, *lock_folders(root)):
+        for path in list(_leftovers(folder)):
             _remove(path)
-        lock.discard()
-
-
-def sweep(names: StateNames) -> None:
-    """Remove what killed runners left half-written under `state/`."""
-    for path in list(_leftovers(names.folder)):
-        _remove(path)
 
 
 def _leftovers(folder: str) -> Iterator[str]:

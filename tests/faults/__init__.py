@@ -1,0 +1,1 @@
+"""Campaigns of faults: kills, full disks, mutations, power cuts; see harness."""

@@ -1,0 +1,363 @@
+"""The documents are true: examples run, commands work, flags, keys, variables and links exist."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from stagerunner import definition
+from stagerunner import errors
+from stagerunner.environment import Given
+from stagerunner.environment import variables
+from support import CHECKOUT
+from support import clean_environment
+from support import run_process
+from support import wait_until
+
+README = CHECKOUT / 'README.md'
+PROCESSORS = CHECKOUT / 'docs' / 'processors.md'
+DOCUMENTS = [README, CHECKOUT / 'CONTRIBUTING.md', CHECKOUT / 'CHANGELOG.md',
+             *sorted((CHECKOUT / 'docs').glob('*.md'))]
+
+posix_only = pytest.mark.skipif(os.name != 'posix', reason='shell scripts')
+
+
+def fenced(path, language):
+    """Return the blocks of code in one language, without their fences."""
+    return re.findall(rf'^```{language}\n(.*?)^```$', path.read_text('utf-8'), re.M | re.S)
+
+
+def files_of(path):
+    """Return the files that a page shows: a line "File `name`:" and the block after it."""
+    return dict(re.findall(r'^File `([^`]+)`:\n\n```\w+\n(.*?)^```$', path.read_text('utf-8'),
+                           re.M | re.S))
+
+
+def section(path, title):
+    """Return the text from a heading to the next one of the same or a higher level."""
+    level, text = re.search(rf'^(#+) {re.escape(title)}\n(.*)', path.read_text('utf-8'),
+                            re.M | re.S).groups()
+    return re.split(rf'^#{{1,{len(level)}}} ', without_code(text), flags=re.M)[0]
+
+
+def without_code(text):
+    """Return a page without its blocks of code, where a # begins a comment."""
+    return re.sub(r'^```.*?^```$', '', text, flags=re.M | re.S)
+
+
+def first_column(text):
+    """Return what stands in backticks in the first column of tables."""
+    cells = [line.split('|')[1] for line in text.splitlines() if line.startswith('|')]
+    return {name for cell in cells for name in re.findall(r'`([^`]+)`', cell)}
+
+
+# -- the examples of docs/processors.md ----------------------------------------
+
+#: Replaces `os.replace` in every Python below: at the third commit it says so and hangs.
+GATE = '''\
+import os
+
+def gated(source, target, replace=os.replace):
+    if os.fspath(target) == os.environ.get('PIPELINE_PROGRESS_PATH'):
+        with open(os.path.join(os.environ['GATE'], 'commits'), 'a') as commits:
+            commits.write('.')
+        if os.path.getsize(os.path.join(os.environ['GATE'], 'commits')) == 3:
+            with open(os.path.join(os.environ['GATE'], 'group.new'), 'w') as group:
+                group.write(str(os.getpgrp()))
+            replace(os.path.join(os.environ['GATE'], 'group.new'),
+                    os.path.join(os.environ['GATE'], 'group'))
+            import time
+            time.sleep(600)
+    replace(source, target)
+
+os.replace = gated
+'''
+
+#: Commits of other languages pass the same gate: their `mv` is this one.
+MOVE = f'''\
+#!/bin/sh
+exec "{sys.executable}" -c 'import os, sys; os.replace(*sys.argv[1:])' "$@"
+'''
+
+SAMPLE = [''.join(f'{word} {number}\n' for number in range(170)) for word in ('one', 'two')]
+
+
+@pytest.fixture
+def gate(tmp_path):
+    """Return variables with which a processor hangs in the middle: see `GATE`."""
+    folder = tmp_path / 'gate'
+    folder.mkdir()
+    (folder / 'sitecustomize.py').write_text(GATE)
+    (folder / 'mv').write_text(MOVE)
+    (folder / 'mv').chmod(0o755)
+    return {'GATE': str(folder), 'PYTHONPATH': str(folder),
+            'PATH': f'{folder}{os.pathsep}{os.environ["PATH"]}'}
+
+
+def example(workspace, stage_name):
+    """Make a workspace of the documented files, with one of the documented stages."""
+    shown = files_of(PROCESSORS)
+    document = json.loads(shown.pop('pipeline.json'))
+    document['stages'] = [stage for stage in document['stages'] if stage['name'] == stage_name]
+    workspace.write('pipeline.json', json.dumps(document))
+    for name, text in shown.items():
+        workspace.write(name, text).chmod(0o755)
+    for number, text in enumerate(SAMPLE):
+        workspace.write(f'data/input/{number}.txt', text)
+    return workspace.path(document['stages'][0]['outputDir']) / 'numbered.txt'
+
+
+@posix_only
+@pytest.mark.integration
+@pytest.mark.slow
+@pytest.mark.parametrize('name', [
+    stage['name'] for stage in json.loads(files_of(PROCESSORS)['pipeline.json'])['stages']])
+def test_each_example_survives_a_kill_in_the_middle(name, workspace, gate):
+    """Runner and processor are killed at the third commit; the next run resumes at the second."""
+    result = example(workspace, name)
+    assert workspace.run().code == 0
+    undisturbed = result.read_bytes()
+    shutil.rmtree(str(result.parent))
+
+    with workspace.start(env=gate) as runner:
+        group = Path(gate['GATE'], 'group')
+        wait_until(group.exists, 'the third commit')
+        runner.kill()
+        os.killpg(int(group.read_text()), signal.SIGKILL)
+        runner.communicate()
+    assert not result.exists()
+    resumed = workspace.run()
+
+    assert (resumed.code, resumed.err) == (0, '')
+    assert f'[RESUME] {name} at line 100\n' in resumed.out
+    assert result.read_bytes() == undisturbed
+    assert undisturbed == b''.join(
+        b'%d\t%s\n' % (number, line.encode())
+        for number, line in enumerate(''.join(SAMPLE).splitlines(), 1))
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+def test_the_smallest_processor_of_the_page_runs(workspace):
+    stage = json.loads(next(block for block in fenced(PROCESSORS, 'json') if 'words' in block))
+    name = stage['processor']
+    workspace.write(name, files_of(PROCESSORS)[name])
+    workspace.write('data/input/sample.txt', 'one two\nthree\n')
+    workspace.pipeline(stage)
+
+    done = workspace.run()
+
+    assert (done.code, done.err) == (0, '')
+    assert workspace.read('data/words/words.txt') == 'data/input/sample.txt 3\n'
+
+
+def test_the_helper_works_outside_the_runner_as_the_page_says(workspace):
+    name = 'bin/number_helper.py'
+    workspace.write(name, files_of(PROCESSORS)[name])
+    workspace.write('in.txt', 'a\nb\n')
+    assert f'PYTHONPATH=src python {name} FILE' in PROCESSORS.read_text('utf-8')
+
+    done = run_process(sys.executable, name, 'in.txt', cwd=workspace.root,
+                       env={'PYTHONPATH': str(CHECKOUT / 'src')})
+
+    assert (done.code, workspace.read('numbered.txt')) == (0, '1\ta\n2\tb\n')
+
+
+# -- the demo of the README ----------------------------------------
+
+#: What somebody copies who wants to use the runner, and nothing that a run left behind.
+HANDED_OVER = ('bin', 'data/input', 'pipeline.json', 'run_tests.sh', 'src')
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """Return a copy of the checkout in which nothing has run yet."""
+    target = tmp_path / 'copy'
+    (target / 'data').mkdir(parents=True)
+    for name in HANDED_OVER:
+        if (CHECKOUT / name).is_dir():
+            shutil.copytree(str(CHECKOUT / name), str(target / name),
+                            ignore=shutil.ignore_patterns('__pycache__'))
+        else:
+            shutil.copy(str(CHECKOUT / name), str(target / name))
+    return target
+
+
+def without_figures(text):
+    """Return output without what differs from run to run."""
+    return re.sub(r'\d+\.\d+s', 'Xs', text)
+
+
+def commands_of(title):
+    """Return the shell commands that a section of the README shows."""
+    text = README.read_text('utf-8').partition(f'\n## {title}\n')[2].partition('\n## ')[0]
+    return ''.join(re.findall(r'^```bash\n(.*?)^```$', text, re.M | re.S)).splitlines()
+
+
+@posix_only
+@pytest.mark.integration
+@pytest.mark.slow
+def test_the_demo_of_the_readme_prints_what_the_readme_shows(copy):
+    shown = next(block for block in fenced(README, 'text') if 'completion markers' in block)
+    demo, clean = commands_of('Run the demo')
+
+    done = run_process('bash', '-c', demo, cwd=copy, env={'PYTHON': sys.executable})
+    cleaned = run_process('bash', '-c', clean, cwd=copy)
+
+    assert (done.code, done.err) == (0, '')
+    assert without_figures(done.out).startswith(without_figures(shown))
+    assert '"skippedStages": 2' in done.out
+    assert cleaned.code == 0
+    assert os.listdir(str(copy / 'data/output')) == ['.gitkeep']
+    assert (copy / 'data/input/sample.txt').exists()
+
+
+@posix_only
+@pytest.mark.integration
+@pytest.mark.slow
+def test_the_commands_of_the_readme_run_by_hand(copy, tmp_path):
+    """`python3` is this interpreter: the one found on the PATH may be too old or missing."""
+    (tmp_path / 'path').mkdir()
+    (tmp_path / 'path' / 'python3').symlink_to(sys.executable)
+    path = f'{tmp_path / "path"}{os.pathsep}{os.environ["PATH"]}'
+    looks = re.findall(r'^python3 -m json.tool.*', README.read_text('utf-8'), re.M)
+
+    for command in [*commands_of('Run it by hand'), *looks]:
+        done = run_process('bash', '-c', command, cwd=copy, env={'PATH': path})
+        assert (done.code, done.err) == (0, ''), command
+
+    sample = (copy / 'data/input/sample.txt').read_text('utf-8')
+    assert (copy / 'data/output/result.txt').read_text('utf-8') == sample.upper()
+    assert looks and '"okStages": 2' in done.out
+
+
+# -- flags, keys, variables, codes, notes ----------------------------------------
+
+def flags_in(text):
+    """Return the long flags that a text names."""
+    return set(re.findall(r'(?<![\w-])--[a-z][a-z-]*', text))
+
+
+def test_the_readme_names_every_flag_and_no_other(main):
+    assert flags_in(README.read_text('utf-8')) == flags_in(main('--help').out)
+
+
+@pytest.mark.parametrize('title, record', [
+    ('The pipeline', definition.PIPELINE),
+    ('A stage', definition.STAGE),
+])
+def test_the_readme_has_every_key_of_the_definition_and_no_other(title, record):
+    inner = [] if record is definition.PIPELINE else [
+        definition.IDEMPOTENCY, definition.CHECKPOINT, definition.RETRY]
+    headings = {key for key in record.keys if key in ('idempotency', 'checkpoint', 'retry')}
+
+    named = first_column(section(README, title))
+
+    assert named == {key for table in [record, *inner] for key in table.keys} | headings
+
+
+def test_the_readme_names_the_keys_of_later_versions():
+    text = section(README, 'Keys of later versions')
+    rows = {cells[1].strip(): set(re.findall(r'`([^`]+)`', cells[2]))
+            for cells in (line.split('|') for line in text.splitlines() if line.startswith('|'))}
+
+    assert rows['the pipeline'] == set(definition.PIPELINE.later)
+    assert rows['a stage, `defaults`'] == set(definition.STAGE.later)
+
+
+@pytest.mark.parametrize('record', ['IDEMPOTENCY', 'CHECKPOINT', 'RETRY', 'STAGE', 'PIPELINE'])
+def test_the_readme_tells_the_defaults(record):
+    """A row is: key, default, meaning; `none` and `the runner's own` stand for nothing given."""
+    rows = [[cell.strip() for cell in line.split('|')[1:3]] for line in re.findall(
+        r'^\| `.*', section(README, 'Definition reference'), re.M)]
+
+    for key, rule in getattr(definition, record).keys.items():
+        wanted = ('required' if rule.required else 'none' if rule.default is None
+                  else f'`{json.dumps(rule.default)}`')
+        shown = {'`60`': '`60.0`', "the runner's own": 'none'}
+        assert wanted in [shown.get(default, default) for name, default in rows
+                          if name == f'`{key}`'], key
+
+
+@pytest.mark.parametrize('path, title', [
+    pytest.param(README, 'Processors', id='README'),
+    pytest.param(PROCESSORS, 'What it gets', id='processors'),
+])
+def test_the_variables_of_processors_are_all_told(path, title):
+    stage = definition.parse({'name': 'x', 'stages': [
+        {'name': 'a', 'processor': 'bin/a.py', 'outputDir': 'out'}]}).pipeline.stages[0]
+    given = variables(Given('run', 'a', stage, 1, 0, 'key', '/w', '/o', '/p', '/r'), {})
+
+    told = {name for name in first_column(section(path, title)) if name.startswith('PIPELINE_')}
+
+    assert told == {name for name in given if name.startswith('PIPELINE_')}
+
+
+def test_the_exit_codes_are_all_told(main):
+    rows = re.findall(r'^\| ([\d, ]+) \|', section(README, 'Command line'), re.M)
+    told = {int(code) for row in rows for code in row.split(',')}
+
+    signals = {128 + number for number in (1, 2, 15)}
+    assert told == {errors.OK, errors.FAILED, errors.REFUSED, errors.BUG, errors.BUSY,
+                    errors.STATE} | signals
+    assert set(re.findall(r'\b(\d) [a-z]', main('--help').out.partition('exit codes')[2])) == {
+        str(code) for code in told - signals}
+
+
+def test_the_notes_of_the_troubleshooting_are_those_of_the_code():
+    source = (CHECKOUT / 'src' / 'stagerunner' / 'resume.py').read_text('utf-8')
+    notes = [name for name in first_column(section(README, 'Troubleshooting')) if ' ' in name]
+
+    assert len(notes) > 5
+    for note in notes:
+        for part in re.split(r"'x'|…|: …", note):
+            assert part.strip(' :') in source, note
+
+
+@pytest.mark.parametrize('path', [README, PROCESSORS], ids=['README', 'processors'])
+def test_the_definitions_shown_are_valid(path):
+    shown = [json.loads(block) for block in fenced(path, 'json')]
+    definitions = [document for document in shown if 'stages' in document]
+
+    assert definitions
+    assert [definition.parse(document).faults for document in definitions] == [[]] * len(
+        definitions)
+
+
+# -- links ----------------------------------------
+
+def anchors_of(path):
+    """Return the anchors of a page's headings, as viewers make them."""
+    headings = re.findall(r'^#+ (.*)', without_code(path.read_text('utf-8')), re.M)
+    return {re.sub(r'[^\w\- ]', '', heading.lower()).replace(' ', '-') for heading in headings}
+
+
+@pytest.mark.parametrize('path', DOCUMENTS, ids=lambda path: path.name)
+def test_links_between_documents_resolve(path):
+    for link in re.findall(r'\]\(([^)\s]+)\)', without_code(path.read_text('utf-8'))):
+        file, _, anchor = link.partition('#')
+        assert '://' not in link, f'{link}: the reader has no network'
+        target = (path.parent / file).resolve() if file else path
+        assert target.exists(), link
+        assert not anchor or anchor in anchors_of(target), link
+
+
+def test_files_that_documents_name_exist():
+    """Names in backticks that look like files of the project; what runs leave behind is not."""
+    made = ('data/work/', 'data/output/', 'state/', 'locks/')
+    for path in [README, CHECKOUT / 'CONTRIBUTING.md']:
+        for name in re.findall(r'`((?:src|tests|docs|bin|data|\.ci)/[\w./-]+)`',
+                               path.read_text('utf-8')):
+            assert name.startswith(made) or (CHECKOUT / name).exists(), f'{path.name}: {name}'
+
+
+def test_the_guards_of_this_file_bite():
+    """The helpers that find things would find wrong ones."""
+    assert flags_in('call --verbose, not -- or a--b') == {'--verbose'}
+    assert first_column('| `a` | `b` |\n|---|---|\n') == {'a'}
+    assert clean_environment(GATE='x')['GATE'] == 'x'

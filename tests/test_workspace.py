@@ -1,0 +1,195 @@
+"""Tests of `stagerunner.workspace`: what only the disk can tell about a definition."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from stagerunner.errors import DefinitionError
+from stagerunner.workspace import Producers
+from stagerunner.workspace import load
+from support import stage
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def workspace(workspace):
+    """Return a workspace beside a folder that is not part of it."""
+    (workspace.root.parent / 'outside').mkdir()
+    (workspace.root.parent / 'outside/work.py').write_text('')
+    return workspace
+
+
+def faults(workspace):
+    """Return the lines with which the definition of a workspace is refused."""
+    with pytest.raises(DefinitionError) as refused:
+        load(str(workspace.pipeline_file))
+    return list(refused.value.faults)
+
+
+def test_a_sound_definition_comes_with_its_folder(workspace):
+    workspace.simple()
+
+    loaded = load(str(workspace.pipeline_file))
+
+    assert loaded.root == str(workspace.root)
+    assert [stage.name for stage in loaded.pipeline.stages] == ['work']
+
+
+def test_the_root_is_absolute_wherever_the_runner_was_called_from(workspace, monkeypatch):
+    workspace.simple()
+    monkeypatch.chdir(str(workspace.root.parent))
+
+    assert load(os.path.join('workspace', 'pipeline.json')).root == str(workspace.root)
+
+
+def test_a_missing_definition_says_how_to_name_one(workspace):
+    with pytest.raises(DefinitionError) as refused:
+        load('nowhere.json')
+
+    assert str(refused.value) == 'nowhere.json: there is no such file; name one with --pipeline'
+
+
+def test_a_folder_in_place_of_a_definition_is_refused(workspace):
+    workspace.pipeline_file.mkdir()
+
+    assert faults(workspace) == ['pipeline.json: is a folder, not a file']
+
+
+def test_a_file_that_is_no_json_is_refused_with_the_place(workspace):
+    workspace.write('pipeline.json', '{"name": }')
+
+    assert faults(workspace) == [
+        'pipeline.json: not valid JSON at line 1 column 10: Expecting value']
+
+
+def test_a_fault_of_the_text_is_refused_before_the_disk_is_looked_at(workspace):
+    workspace.pipeline(stage(outputdir='x'))
+
+    assert "stages[0]: unknown key 'outputdir', did you mean 'outputDir'?" in faults(workspace)[0]
+
+
+@pytest.mark.parametrize('make, said', [
+    pytest.param(lambda w: None, "'bin/work.py' does not exist", id='missing'),
+    pytest.param(lambda w: w.path('bin/work.py').mkdir(parents=True),
+                 "'bin/work.py' is not a file", id='folder'),
+    pytest.param(lambda w: (w.path('bin').mkdir(), os.mkfifo(str(w.path('bin/work.py')))),
+                 "'bin/work.py' is not a file", id='pipe'),
+    pytest.param(lambda w: (w.path('bin').mkdir(), w.path('bin/work.py').symlink_to('gone')),
+                 "'bin/work.py' does not exist", id='dangling link'),
+    pytest.param(lambda w: (w.path('bin').mkdir(),
+                            w.path('bin/work.py').symlink_to('../../outside/work.py')),
+                 "'bin/work.py' leads outside the workspace through a link", id='link outside'),
+    pytest.param(lambda w: w.path('bin').symlink_to('../outside'),
+                 "'bin/work.py' leads outside the workspace through a link", id='folder outside'),
+])
+def test_a_processor_must_be_a_file_of_the_workspace(workspace, make, said):
+    workspace.write('data/input/in.txt')
+    workspace.pipeline(stage())
+
+    make(workspace)
+
+    assert faults(workspace) == [f'pipeline.json: stages[0].processor: {said}']
+
+
+def test_a_link_that_stays_inside_is_a_processor_like_any_other(workspace):
+    workspace.simple()
+    workspace.path('bin/work.py').rename(workspace.path('bin/other.py'))
+    workspace.path('bin/work.py').symlink_to('other.py')
+
+    assert load(str(workspace.pipeline_file)).pipeline.stages[0].processor == 'bin/work.py'
+
+
+@pytest.mark.parametrize('make, said', [
+    pytest.param(lambda w: w.path('data/work').symlink_to('../../outside'),
+                 "'data/work' leads outside the workspace through a link", id='outside'),
+    pytest.param(lambda w: w.path('data/work').symlink_to('..'),
+                 "'data/work' leads outside the workspace through a link", id='the root itself'),
+    pytest.param(lambda w: w.write('data/work', 'x'),
+                 "'data/work' is in the way: it is not a folder", id='file'),
+    pytest.param(lambda w: w.path('data/work').symlink_to('nowhere'),
+                 "'data/work' is in the way: it is not a folder", id='dangling link'),
+])
+def test_an_output_folder_must_be_able_to_be_one(workspace, make, said):
+    workspace.simple()
+
+    make(workspace)
+
+    assert faults(workspace) == [f'pipeline.json: stages[0].outputDir: {said}']
+
+
+def test_a_file_above_an_output_folder_is_named(workspace):
+    workspace.simple(outputDir='data/x/y')
+    workspace.write('data/x', '')
+
+    assert faults(workspace) == [
+        "pipeline.json: stages[0].outputDir: 'data/x' is in the way: it is not a folder"]
+
+
+@pytest.mark.parametrize('name, said', [
+    pytest.param('data/input/gone', "'data/input/gone' does not exist and no earlier stage can "
+                 "publish it", id='nowhere'),
+    pytest.param('data/work/own', "'data/work/own' does not exist and no earlier stage can "
+                 "publish it", id='its own output'),
+    pytest.param('data/late/x', "'data/late/x' is declared before its producer 'late'; "
+                 "move that stage up", id='made later'),
+])
+def test_an_input_that_nobody_can_have_made_is_refused(workspace, name, said):
+    workspace.simple()
+    workspace.pipeline(stage(inputs=['data/input/in.txt', name]), stage('late'))
+
+    assert faults(workspace) == [f'pipeline.json: stages[0].inputs[1]: {said}']
+
+
+@pytest.mark.parametrize('name', [
+    'data/early/x', 'data/early', 'data/early/deep/x', 'data//early/./x', 'none/*.txt',
+    'data/work/own*'])
+def test_an_input_that_may_be_there_in_time_is_no_fault(workspace, name):
+    workspace.simple()
+    workspace.pipeline(stage('early'), stage(inputs=[name]))
+
+    assert load(str(workspace.pipeline_file))
+
+
+def test_an_input_may_lie_outside(workspace, tmp_path):
+    workspace.simple()
+    workspace.path('data/link').symlink_to(tmp_path / 'outside/work.py')
+    workspace.pipeline(stage(inputs=[str(tmp_path / 'outside/work.py'), 'data/link']))
+
+    assert load(str(workspace.pipeline_file))
+
+
+def test_all_faults_of_the_disk_are_reported_in_the_order_of_the_file(workspace):
+    workspace.write('data/a')
+    workspace.write('pipeline.json', '''{"name": "x", "stages": [
+        {"name": "a", "inputs": ["gone"], "outputDir": "data/a", "processor": "bin/a.py"},
+        {"name": "b", "processor": "bin/b.py", "outputDir": "data/b", "inputs": ["lost"]}]}''')
+
+    places = [fault.split(':')[1].strip() for fault in faults(workspace)]
+
+    assert places == ['stages[0].inputs[0]', 'stages[0].outputDir', 'stages[0].processor',
+                      'stages[1].processor', 'stages[1].inputs[0]']
+
+
+# -- who makes what ----------------------------------------
+
+@pytest.fixture
+def producers(workspace):
+    workspace.simple()
+    workspace.pipeline(stage('a', outputDir='data/x'), stage('b', outputDir='data/x/deep'),
+                       stage('c', outputDir='data/x'))
+    return Producers(load(str(workspace.pipeline_file)).pipeline)
+
+
+@pytest.mark.parametrize('name, before, expected', [
+    ('data/x/f', None, 'c'), ('data/x/f', 2, 'a'), ('data/x/f', 0, None),
+    ('data/x/deep/f', 2, 'b'), ('data/x/deep/f', None, 'c'), ('data/x/deep', 2, 'b'),
+    ('data/xx/f', None, None), ('data', None, None), ('/data/x/f', None, None),
+])
+def test_the_last_stage_before_whose_folder_holds_a_name_is_its_producer(
+        producers, name, before, expected):
+    found = producers.of(name, before=before)
+
+    assert (found.name if found else None) == expected
