@@ -20,6 +20,7 @@ from stagerunner.events import Event
 from stagerunner.events import Sink
 from stagerunner.launch.job import TIMED_OUT
 from stagerunner.launch.job import Exit
+from stagerunner.launch.job import Fence
 from stagerunner.launch.job import Job
 from stagerunner.launch.job import Launcher
 from stagerunner.task import DONE
@@ -128,6 +129,8 @@ class FakeLauncher(Launcher):
         self.stopping: Dict[str, str] = {}
         self.script: Dict[str, List[Ending]] = {}
         self.happenings: List[Tuple[float, Callable[[], None]]] = []
+        #: The fence that it claims to have.
+        self.surrounding = Fence(('fake',), True, 1)
         #: What attempts do that have no script.
         self.otherwise = Ending()
 
@@ -144,6 +147,9 @@ class FakeLauncher(Launcher):
     def jobs_of(self, task: str) -> List[Job]:
         """Return the jobs that were started for one task."""
         return [job for job in self.jobs if job.task == task]
+
+    def fence(self, python: Optional[str], env: Dict[str, str]) -> Fence:
+        return self.surrounding
 
     def start(self, job: Job) -> Optional[Exit]:
         assert job.task not in self.running, f'{job.task} is running already'

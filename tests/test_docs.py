@@ -291,7 +291,7 @@ def test_the_readme_tells_the_defaults(record):
 def test_the_variables_of_processors_are_all_told(path, title):
     stage = definition.parse({'name': 'x', 'stages': [
         {'name': 'a', 'processor': 'bin/a.py', 'outputDir': 'out'}]}).pipeline.stages[0]
-    given = variables(Given('run', 'a', stage, 1, 0, 'key', '/w', '/o', '/p', '/r'), {})
+    given = variables(Given('run', 'a', stage, 1, 0, 'key', '/w', '/o', '/p', '/g', '/r'), {})
 
     told = {name for name in first_column(section(path, title)) if name.startswith('PIPELINE_')}
 

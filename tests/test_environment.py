@@ -22,7 +22,8 @@ def make_stage(**keys):
 def given(**keys):
     return Given(run_id='r1', task='work', stage=make_stage(**keys), attempt=2, line_offset=150,
                  key='abc', root='/ws', output_dir='/ws/data/work/.work.partial',
-                 published_dir='/ws/data/work', retry_path='/ws/state/retry_work.json')
+                 published_dir='/ws/data/work', progress_path='/ws/state/progress_work.json',
+                 retry_path='/ws/state/retry_work.json')
 
 
 def test_a_processor_is_told_everything_about_its_task():

@@ -358,12 +358,17 @@ def test_a_kernel_that_refuses_a_pidfd_is_one_without(yard, monkeypatch):
     assert yard.run(SH + 'exit 3').exit_code == 3
 
 
-def test_each_system_has_its_launcher(monkeypatch):
-    assert type(make_launcher(Clock(), Stop())).__name__ == 'PosixLauncher'
+@pytest.mark.parametrize('platform, name, launcher', [
+    pytest.param('linux', 'posix', 'LinuxLauncher', id='Linux'),
+    pytest.param('darwin', 'posix', 'PosixLauncher', id='macOS'),
+    pytest.param('win32', 'nt', 'WindowsLauncher', id='Windows'),
+])
+def test_each_system_has_its_launcher(monkeypatch, platform, name, launcher):
     with monkeypatch.context() as patch:
-        patch.setattr(os, 'name', 'nt')
-        launcher = make_launcher(Clock(), Stop())
-    assert type(launcher).__name__ == 'WindowsLauncher'
+        patch.setattr(sys, 'platform', platform)
+        patch.setattr(os, 'name', name)
+        made = make_launcher(Clock(), Stop())
+    assert type(made).__name__ == launcher
 
 
 # -- which Python ----------------------------------------

@@ -75,11 +75,11 @@ class Stage(NamedTuple):
     retry: RetryPolicy
     timeout_s: Optional[float]
     grace_s: float
-    has_clean_env: bool
-    secret_env: Tuple[str, ...]
-    resources: Resources
-    has_network: bool
-    has_declared_files: bool
+    has_clean_env: bool = False
+    secret_env: Tuple[str, ...] = ()
+    resources: Resources = Resources()
+    has_network: bool = False
+    has_declared_files: bool = False
 
     @property
     def is_python(self) -> bool:

@@ -108,8 +108,8 @@ class Observer:
         processor, *helpers = program.sources
         parts = make_parts(inputs, (processor.path, processor.digest),
                            [(helper.path, helper.digest) for helper in helpers],
-                           stage.params, stage.env, options_of(stage),
-                           self.python_version if stage.is_python else None)
+                           stage.params, stage.env,
+                           self.python_version if stage.is_python else None, options_of(stage))
         return self._facts(task, parts, inputs, expanded.unmatched, program)
 
     def _facts(self, task: Task, parts: Dict[str, Any], inputs: Tuple[Input, ...],

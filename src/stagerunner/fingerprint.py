@@ -257,12 +257,13 @@ def stage_key(input_digests: Sequence[str], processor_version: str) -> str:
 
 def make_parts(inputs: Sequence[Input], processor: Tuple[str, str],
                helpers: Sequence[Tuple[str, str]], params: Dict[str, Any], env: Dict[str, str],
-               options: Dict[str, Any], python: Optional[str]) -> Dict[str, Any]:
+               python: Optional[str], options: Optional[Dict[str, Any]] = None
+               ) -> Dict[str, Any]:
     """Gather what a key is made of, as plain JSON that a marker keeps for comparing."""
     return {'format': KEY_FORMAT,
             'inputs': [[entry.name, entry.digest] for entry in inputs],
             'processor': list(processor), 'helpers': [list(helper) for helper in helpers],
-            'params': params, 'env': env, 'options': options, 'python': python}
+            'params': params, 'env': env, 'options': options or {}, 'python': python}
 
 
 def processor_version(parts: Dict[str, Any]) -> str:

@@ -4,14 +4,18 @@ Three mechanisms, each without root and from `ctypes` alone:
 
 - **seccomp** refuses to make a socket of any family but unix and netlink, and
   everything that would get one by another way (io_uring, system calls of a
-  foreign architecture, descriptors taken out of other processes);
+  foreign architecture, descriptors taken out of other processes, look-ups that
+  the kernel has done by somebody else);
 - **namespaces** (user and network) leave a process without a network device,
-  also when it is run by root;
-- **Landlock** lets a process open only the files and folders it was given.
+  also when it is run by root; root without a user namespace gives up the
+  privileges by which it would get one all the same;
+- **Landlock** (4 and newer) shuts out of the memory of processes outside and of
+  their sockets without a file, which namespaces do where they can be had; and
+  lets a process open only the files and folders it was given, where asked for.
 
-All three are inherited by every process started inside, and none can be
+All of it is inherited by every process started inside, and none can be
 undone.  The order matters: namespaces first (seccomp refuses to enter others),
-seccomp after it, Landlock for a single task last.
+seccomp after it, Landlock for the files of a single task last.
 
 This module runs inside the keeper, under the interpreter of the processors:
 it imports nothing of the project and loads `ctypes` only when a fence is made.
@@ -31,15 +35,20 @@ from typing import Tuple
 
 AF_UNIX, AF_INET, AF_NETLINK = 1, 2, 16
 
+#: What is had where a process may have namespaces of its own.
+BOTH_NAMESPACES = 'user+network namespace'
+
 #: Machines whose system call numbers are known: (audit architecture, has x32,
 #: refused with EPERM, refused as unknown (ENOSYS), socket, socketpair).
 #: Numbers: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h.
 _EPERM_X86 = (101, 308, 310, 311, 438)  # ptrace setns process_vm_readv/writev pidfd_getfd
 _EPERM_ARM = (117, 268, 270, 271, 438)
 _URING = (425, 426, 427)
+#: request_key: for the type `dns_resolver` a program outside of the fence looks names up.
+_KEY_X86, _KEY_ARM = (249,), (218,)
 MACHINES = {
-    'x86_64': (0xC000003E, True, _EPERM_X86, _URING, 41, 53),
-    'aarch64': (0xC00000B7, False, _EPERM_ARM, _URING, 198, 199),
+    'x86_64': (0xC000003E, True, _EPERM_X86, _URING + _KEY_X86, 41, 53),
+    'aarch64': (0xC00000B7, False, _EPERM_ARM, _URING + _KEY_ARM, 198, 199),
 }
 
 #: Classic BPF: load a word of the system call's data; jump if equal / at least; return.
@@ -47,17 +56,24 @@ _LOAD, _JEQ, _JGE, _RETURN = 0x20, 0x15, 0x35, 0x06
 _NR_AT, _ARCH_AT, _ARG0_AT = 0, 4, 16
 _X32_BIT = 0x40000000
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
-_EPERM, _ENOSYS = 1, 38
+_EPERM, _EINVAL, _ENOSYS = 1, 22, 38
 
 _PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 22, 36, 38
 _SECCOMP_MODE_FILTER = 2
+_PR_CAPBSET_DROP = 24
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
+
+#: Privileges by which root gets at a network without a socket of its own: net admin and raw,
+#: modules, raw i/o, ptrace, admin, perfmon, bpf, checkpoint/restore (capabilities(7)).
+_NETWORK_CAPABILITIES = (12, 13, 16, 17, 19, 21, 38, 39, 40)
+_CAPABILITY_VERSION = 0x20080522
 
 #: Landlock: the same numbers on every architecture (landlock(7)).
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1, 2, 4, 8
 _MAKE_AND_REMOVE = 0x1FF0
 _REFER, _TRUNCATE, _IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
+_BIND_AND_CONNECT_TCP, _SCOPE_ABSTRACT_SOCKETS = 3, 1
 #: Rights that exist for files; the others are only for folders.
 _ON_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 
@@ -117,6 +133,23 @@ class Kernel:
         os.close(descriptor)
         return True
 
+    def drop_capabilities(self, numbers: Sequence[int]) -> None:
+        """Give up privileges for ever, also for programs that are executed later."""
+        for number in numbers:
+            try:
+                self.prctl(_PR_CAPBSET_DROP, number)
+            except OSError as error:
+                # A kernel that does not know a privilege cannot grant it.
+                if error.errno != _EINVAL:
+                    raise
+        who = self._ctypes.create_string_buffer(struct.pack('=Ii', _CAPABILITY_VERSION, 0), 8)
+        held = self._ctypes.create_string_buffer(24)
+        self._checked(self._libc.capget(who, held), 'capget')
+        mask = ~sum(1 << number for number in numbers)
+        words = [word & (mask >> (32 if place > 2 else 0)) & 0xFFFFFFFF
+                 for place, word in enumerate(struct.unpack('=6I', held.raw))]
+        self._checked(self._libc.capset(who, struct.pack('=6I', *words)), 'capset')
+
     def landlock_version(self) -> int:
         """Return the version of Landlock's interface, 0 where there is none."""
         try:
@@ -138,9 +171,7 @@ class Kernel:
         write = _WRITE_FILE | _MAKE_AND_REMOVE
         write |= (_REFER if version >= 2 else 0) | (_TRUNCATE if version >= 3 else 0)
         read = _EXECUTE | _READ_FILE | _READ_DIR
-        attributes = struct.pack('Q', read | write)
-        ruleset = self.syscall(_CREATE_RULESET, self._ctypes.c_char_p(attributes),
-                               self._ctypes.c_size_t(len(attributes)), self._ctypes.c_uint(0))
+        ruleset = self._ruleset(struct.pack('=Q', read | write))
         try:
             for path in readable:
                 self._allow(ruleset, path, read)
@@ -148,10 +179,33 @@ class Kernel:
                 self._allow(ruleset, path, read | write)
             for path in listable:
                 self._allow(ruleset, path, _READ_DIR)
-            self.prctl(_PR_SET_NO_NEW_PRIVS, 1)
-            self.syscall(_RESTRICT_SELF, self._ctypes.c_int(ruleset), self._ctypes.c_uint(0))
+            self._enforce(ruleset)
         finally:
             os.close(ruleset)
+
+    def restrict_neighbours(self) -> None:
+        """Shut this process and its children out of other processes, without touching files.
+
+        Out of their memory and, from Landlock 6 on, of their abstract sockets; TCP is refused.
+        """
+        version = self.landlock_version()
+        if version < 4:
+            raise OSError(_ENOSYS, 'Landlock is not available, or only for files')
+        attributes = struct.pack('=QQ', 0, _BIND_AND_CONNECT_TCP)
+        ruleset = self._ruleset(attributes + struct.pack('=Q', _SCOPE_ABSTRACT_SOCKETS)
+                                if version >= 6 else attributes)
+        try:
+            self._enforce(ruleset)
+        finally:
+            os.close(ruleset)
+
+    def _ruleset(self, attributes: bytes) -> int:
+        return self.syscall(_CREATE_RULESET, self._ctypes.c_char_p(attributes),
+                            self._ctypes.c_size_t(len(attributes)), self._ctypes.c_uint(0))
+
+    def _enforce(self, ruleset: int) -> None:
+        self.prctl(_PR_SET_NO_NEW_PRIVS, 1)
+        self.syscall(_RESTRICT_SELF, self._ctypes.c_int(ruleset), self._ctypes.c_uint(0))
 
     def _allow(self, ruleset: int, path: str, rights: int) -> None:
         try:
@@ -211,7 +265,7 @@ def leave_network(kernel: Kernel) -> str:
     """
     try:
         _enter_user_namespace(kernel)
-        return 'user+network namespace'
+        return BOTH_NAMESPACES
     except OSError:
         if os.geteuid() != 0:
             return ''
@@ -295,12 +349,20 @@ def _put(path: str, text: str) -> None:
 
 def fence_network(kernel: Kernel) -> Tuple[str, ...]:
     """Cut this process off from every network; return the mechanisms that are in force."""
-    found = [leave_network(kernel)]
+    namespaces = leave_network(kernel)
     program = network_filter(os.uname().machine)
-    if program:
-        try:
-            kernel.load_filter(program)
-            found.append('seccomp')
-        except OSError:
-            found.append('')
+    found = [namespaces,
+             'seccomp' if program and _works(lambda: kernel.load_filter(program)) else '',
+             'landlock' if _works(kernel.restrict_neighbours) else '']
+    if os.geteuid() == 0 and namespaces != BOTH_NAMESPACES:
+        _works(lambda: kernel.drop_capabilities(_NETWORK_CAPABILITIES))
     return tuple(name for name in found if name)
+
+
+def _works(action: Callable[[], object]) -> bool:
+    """Do something that not every kernel can; True when it was done."""
+    try:
+        action()
+        return True
+    except OSError:
+        return False

@@ -23,9 +23,6 @@ from stagerunner.clock import Clock
 from stagerunner.clock import stamp
 from stagerunner.commit import Finished
 from stagerunner.commit import commit
-from stagerunner.environment import Given
-from stagerunner.environment import secrets
-from stagerunner.environment import variables
 from stagerunner.errors import FAILED
 from stagerunner.errors import OK
 from stagerunner.errors import STATE
@@ -45,13 +42,14 @@ from stagerunner.fence import AUTO
 from stagerunner.fence import OFF
 from stagerunner.fence import STRICT
 from stagerunner.fence import Surroundings
-from stagerunner.fence import declared_files
-from stagerunner.fence import limits_of
 from stagerunner.files import make_folder
 from stagerunner.files import quarantine
 from stagerunner.files import read_json
 from stagerunner.files import write_json
 from stagerunner.harvest import Harvester
+from stagerunner.jobs import Order
+from stagerunner.jobs import make_job
+from stagerunner.jobs import start_environment
 from stagerunner.launch.job import INTERRUPTED as ASKED_TO_STOP
 from stagerunner.launch.job import TIMED_OUT
 from stagerunner.launch.job import Exit
@@ -176,14 +174,15 @@ class Attempts(Performer):
     def require_isolation(self, tasks: Sequence[Task]) -> None:
         """Raise `IsolationError` when what the mode demands cannot be had; starts nothing."""
         if self.setting.isolation == STRICT:
-            self._look_at_fence(self.setting.python, dict(self.setting.inherited))
+            self._look_at_fence(is_python=True)
             self.surroundings.check_strict([task.stage for task in tasks])
 
-    def _look_at_fence(self, python: Optional[str], env: Dict[str, str]) -> None:
+    def _look_at_fence(self, is_python: bool) -> None:
         """Find out once what fence there is, and warn when it is not the kernel's."""
         if self.surroundings.fence is None and self.setting.isolation != OFF:
-            self.surroundings = self.surroundings._replace(
-                fence=self.launcher.fence(python, env))
+            self.surroundings = self.surroundings._replace(fence=self.launcher.fence(
+                self.setting.python if is_python else None,
+                start_environment(self.setting.inherited)))
             if self.setting.isolation == AUTO:
                 for complaint in self.surroundings.complaints(
                         [task.stage for task in self.tasks]):
@@ -280,35 +279,17 @@ class Attempts(Performer):
 
     def _job(self, under_way: _Attempt) -> Job:
         task, facts = under_way.task, under_way.facts
-        point = under_way.decision.point
         assert facts.program
-        stage, names = task.stage, task.names(self.setting.root)
-        given = Given(run_id=self.setting.run_id, task=task.name, stage=stage,
-                      attempt=under_way.number, line_offset=point.line_offset if point else 0,
-                      key=facts.key, root=self.setting.root, output_dir=under_way.private,
-                      published_dir=task.output_dir, progress_path=names.progress(task.name),
-                      retry_path=names.retry(task.name),
-                      temporary_dir=(os.path.join(task.aside, 'tmp')
-                                     if stage.has_declared_files else None))
-        env = variables(given, self.setting.inherited)
-        python = self.setting.python if stage.is_python else None
-        if not stage.has_network or stage.has_declared_files:
-            self._look_at_fence(python, env)
-        files = None
-        if self.surroundings.guards_files(stage):
-            files = declared_files(
-                self.setting.root, [entry.name for entry in facts.inputs],
-                [source.absolute for source in facts.program.sources],
-                python or self.setting.python, (under_way.private, task.aside))
-        return Job(
-            task=task.name, cwd=self.setting.root,
-            argv=(stage.processor, *(entry.name for entry in facts.inputs)), env=env,
-            log_path=self.names.log(self.setting.run_id, task.name, under_way.number),
-            python=python, is_fenced=self.surroundings.is_fenced(stage), files=files,
-            limits=limits_of(stage.resources), secrets=secrets(stage, self.setting.inherited),
-            pinned=tuple((source.absolute, source.digest) for source in facts.program.sources),
-            inherited=(under_way.lock.descriptor,),
-            timeout_s=stage.timeout_s, grace_s=stage.grace_s)
+        point = under_way.decision.point
+        order = Order(
+            task=task, run_id=self.setting.run_id, root=self.setting.root, key=facts.key,
+            attempt=under_way.number, line_offset=point.line_offset if point else 0,
+            inputs=tuple(entry.name for entry in facts.inputs), sources=facts.program.sources,
+            private=under_way.private, lock=under_way.lock.descriptor,
+            log_path=self.names.log(self.setting.run_id, task.name, under_way.number))
+        if not task.stage.has_network or task.stage.has_declared_files:
+            self._look_at_fence(task.stage.is_python)
+        return make_job(order, self.setting.python, self.setting.inherited, self.surroundings)
 
     # -- ending ----------------------------------------------------------------
 
@@ -367,7 +348,8 @@ class Attempts(Performer):
         done_at = stamp(self.clock.now())
         marker = Marker(task.name, facts.key, self.setting.run_id, done_at,
                         round(ended.duration_s, 6), crop.is_staged, facts.parts, crop.outputs)
-        if task.stage.checkpoint.enabled and not tells_lengths(task.names(self.setting.root), task.name):
+        names = task.names(self.setting.root)
+        if task.stage.checkpoint.enabled and not tells_lengths(names, task.name):
             # Killed in the middle of what follows, nobody could tell what was moved already.
             self._end_progress(under_way)
         commit([Finished(task.name, private, task.output_dir, marker, crop.former)])

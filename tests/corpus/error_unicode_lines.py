@@ -1,0 +1,3 @@
+"""Fail in a line that is not ASCII."""
+grün = {'ä': 1}; grün['€'] + sum(  # noqa: E702, B018
+    [1, 2])

@@ -1,0 +1,9 @@
+"""Raise what Ctrl-C raises."""
+
+
+def work():
+    """Be interrupted."""
+    raise KeyboardInterrupt
+
+
+work()

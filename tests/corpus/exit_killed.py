@@ -1,0 +1,5 @@
+"""Die at once."""
+import os
+import signal
+
+os.kill(os.getpid(), signal.SIGKILL)

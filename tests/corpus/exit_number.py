@@ -1,0 +1,4 @@
+"""End with a number."""
+import sys
+
+sys.exit(3)

@@ -1,0 +1,5 @@
+"""End with a text."""
+import sys
+
+print('printed')
+sys.exit('the text')

@@ -1,0 +1,5 @@
+"""Import the package that imports this."""
+
+from . import outer
+
+VALUE = outer.BASE + 1

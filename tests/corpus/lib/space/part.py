@@ -1,0 +1,3 @@
+"""A module of a folder without `__init__`."""
+
+HERE = __name__
