@@ -26,12 +26,16 @@ from __future__ import annotations
 import os
 import struct
 import sys
-from typing import Any
-from typing import Callable
-from typing import Iterable
-from typing import Optional
-from typing import Sequence
-from typing import Tuple
+
+#: Known to type checkers; loading `typing` would cost each keeper milliseconds, twice.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Callable
+    from typing import Iterable
+    from typing import Optional
+    from typing import Sequence
+    from typing import Tuple
 
 AF_UNIX, AF_INET, AF_NETLINK = 1, 2, 16
 

@@ -118,8 +118,12 @@ def execute(request: Request, parts: Parts) -> int:
             outcome, isolation = _run_tasks(request, parts, names, emit)
             record = record._replace(isolation=isolation)
             _close(names, record, outcome, parts, emit, began)
-        except (StateError, IsolationError):
+        except StateError:
             _give_up(names, record, parts, emit, began)
+            raise
+        except IsolationError:
+            # Nobody was told of a start, so nobody is told of an end.
+            _give_up(names, record, parts, Broadcast(()), began)
             raise
         sweep(names, workspace.root)
         forget_old_runs(names, workspace.root, workspace.pipeline.keep_runs)
@@ -162,10 +166,10 @@ def _run_tasks(request: Request, parts: Parts, names: StateNames,
     performer = Attempts(setting, observer, parts.launcher, parts.clock, emit, tasks)
     scheduler = Scheduler(performer, parts.clock, parts.stop, emit, request.lock_timeout_s,
                           parts.spread)
-    performer.require_isolation(tasks)
-    emit(RunStarted(request.run_id, workspace.pipeline.name, stamp(parts.clock.now()),
-                    tuple(task.name for task in tasks)))
     try:
+        performer.require_isolation(tasks)
+        emit(RunStarted(request.run_id, workspace.pipeline.name, stamp(parts.clock.now()),
+                        tuple(task.name for task in tasks)))
         return scheduler.run(tasks), performer.surroundings.of_run()
     finally:
         parts.launcher.close()

@@ -2,7 +2,8 @@
 
 `port`: leave connections to that port of loopback open, as descriptor 77 and
 as stdin.  `refuse`: kinds of system calls that fail from here on, for ever (see
-`REFUSED`).  `is_capped`: live in a user namespace that may have no further one.
+`refusals`).  `is_capped`: live in a user namespace that may have no further one.
+`env`: variables that the program gets, and this one does not.
 """
 
 import ctypes
@@ -93,7 +94,7 @@ def main(wishes, command):
         cap()
     if wishes.get('refuse'):
         install(program(refusals(wishes['refuse'])))
-    os.execv(command[0], command)
+    os.execve(command[0], command, dict(os.environ, **wishes.get('env', {})))
 
 
 if __name__ == '__main__':

@@ -1,21 +1,49 @@
 """Run a Python processor from exactly the bytes that were scanned and hashed.
 
 Started as `python boot.py PROCESSOR ARGUMENT...` by the interpreter of the
-processors; it imports nothing of the project.  `STAGERUNNER_PINNED` lists the
-processor and its local helpers, a line `SHA-256 path` each.  A file that
-changed since it was checked ends the attempt with exit code 75: the next
-attempt checks it again.  Helpers are compiled from their source, never from a
-cached `.pyc`: that is trusted by time stamp and size, which an edit may keep.
+processors, or called by a keeper in its fork; it imports nothing of the
+project.  `STAGERUNNER_PINNED` lists the processor and its local helpers, a line
+`SHA-256 path` each.  A file that changed since it was checked ends the attempt
+with exit code 75: the next attempt checks it again.  Helpers are compiled from
+their source, never from a cached `.pyc`: that is trusted by time stamp and
+size, which an edit may keep.
 
-Beyond that the processor sees what it would see under `python PROCESSOR`.
+Beyond that the processor sees what it would see under `python PROCESSOR`, but
+for one more frame at the bottom of its stack.
 """
 
 import sys
 
 CHANGED = 75
 
+_MISSING = object()
 
-def _sha256():
+
+class Start:
+    """What an interpreter has loaded when it comes to the first line of a script."""
+
+    def __init__(self):
+        self.modules = set(sys.modules)
+        self.importers = set(sys.path_importer_cache)
+
+    def restore(self, started, script):
+        """Forget all that was loaded since, and `started`, in whose place `script` is run."""
+        for name in set(sys.modules) - self.modules:
+            module = sys.modules.pop(name)
+            parent, _, child = name.rpartition('.')
+            if parent in self.modules and vars(sys.modules[parent]).get(child) is module:
+                delattr(sys.modules[parent], child)
+        importers = sys.path_importer_cache
+        for path in set(importers) - self.importers:
+            del importers[path]
+        if started in importers:
+            importers[script] = importers.pop(started)
+
+
+_start = Start()
+
+
+def load_sha256():
     """Return the constructor of the built-in hash; loading OpenSSL would cost milliseconds."""
     for name in ('_sha2', '_sha256'):
         try:
@@ -73,36 +101,82 @@ def _pin_helpers(pinned, sha256):
     loader.path_stats, loader.get_data = path_stats, get_data
 
 
-def _trim(hook, own):
-    """Wrap an exception hook so that it does not see the frames of the files `own`."""
-    def trimmed(kind, error, trace):
-        while trace is not None and trace.tb_frame.f_code.co_filename in own:
-            trace = trace.tb_next
-        if error is not None:
-            error.__traceback__ = trace
-        hook(kind, error, trace)
-    return trimmed
-
-
 def _new_main(script):
     """Put a fresh `__main__` in place of this one, as `python script` makes it."""
     import os
     module = type(sys)('__main__')
-    module.__file__ = os.path.abspath(script) if sys.version_info >= (3, 9) else script
-    module.__builtins__ = sys.modules['builtins']
+    names = vars(module)
     if sys.version_info < (3, 14):
-        module.__cached__ = None
-        module.__annotations__ = {}
+        names['__annotations__'] = {}
+    names['__builtins__'] = sys.modules['builtins']
+    names['__file__'] = os.path.abspath(script) if sys.version_info >= (3, 9) else script
+    if sys.version_info < (3, 14):
+        names['__cached__'] = None
     external = sys.modules['_frozen_importlib_external']
-    module.__loader__ = external.SourceFileLoader('__main__', module.__file__)
+    names['__loader__'] = external.SourceFileLoader('__main__', module.__file__)
     sys.modules['__main__'] = module
     if not getattr(sys.flags, 'safe_path', False) and not sys.flags.isolated:
         sys.path[0] = os.path.dirname(os.path.realpath(script))
     return module
 
 
-def main(*callers):
-    """Become the processor; `callers` are files whose frames are no part of it either."""
+def _compile(data, path):
+    """Return the code of a script, or None when an interpreter has its own words for it."""
+    head = b''.join(data.split(b'\n', 2)[:2])
+    try:
+        if b'coding' not in head:
+            data.decode('utf-8')
+        return compile(data, path, 'exec', dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError):
+        return None
+
+
+def _run_file(data, path):
+    """Run checked bytes the way an interpreter runs a file, for the errors that only this makes.
+
+    Returns False when it failed; the error is told by then.  Raises `AttributeError`,
+    `ImportError` or `OSError` where the system has no files in memory.
+    """
+    import ctypes
+    import os
+    libc, python = ctypes.CDLL(None, use_errno=True), ctypes.pythonapi
+    descriptor = libc.memfd_create(b'', 1)
+    if descriptor < 0:
+        raise OSError(ctypes.get_errno(), 'memfd_create')
+    with open(descriptor, 'wb', closefd=False) as target:
+        target.write(data)
+    os.lseek(descriptor, 0, 0)
+    libc.fdopen.restype = ctypes.c_void_p
+    python.PyRun_SimpleFileExFlags.argtypes = [
+        ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_void_p]
+    return python.PyRun_SimpleFileExFlags(
+        libc.fdopen(descriptor, b'rb'), os.fsencode(path), 1, None) == 0
+
+
+def show_command_line(argv):
+    """Show another command line in `ps` and /proc, as far as there is room for it."""
+    import os
+    try:
+        with open('/proc/self/stat', 'rb') as source:
+            fields = source.read().rpartition(b')')[2].split()
+        # arg_start and arg_end: fields 48 and 49 of proc_pid_stat(5).
+        start, end = int(fields[45]), int(fields[46])
+        text = b''.join(os.fsencode(part) + b'\0' for part in argv)
+        memory = os.open('/proc/self/mem', os.O_WRONLY)
+        try:
+            os.pwrite(memory, text[:end - start - 1].ljust(end - start, b'\0'), start)
+        finally:
+            os.close(memory)
+    except OSError:
+        # No Linux, or no rights: only people look at it.
+        pass
+
+
+def main(start, started, sha256=None):
+    """Become the processor; return its code and the module in which it is to run.
+
+    `started` is the file by which the interpreter was really started.
+    """
     import os
     lines = os.environ.pop('STAGERUNNER_PINNED').split('\n')
     pinned = {}
@@ -111,21 +185,105 @@ def main(*callers):
         pinned[path] = digest
     del sys.argv[0]
     script = sys.argv[0]
-    sha256 = _sha256()
+    if hasattr(sys, 'orig_argv'):
+        del sys.orig_argv[len(sys.orig_argv) - len(sys.argv) - 1]
+    module = _new_main(script)
+    sha256 = sha256 or load_sha256()
     data = _read_pinned(script, lines[0].partition(' ')[0], sha256)
     _pin_helpers(pinned, sha256)
-    module = _new_main(script)
-    own = (main.__code__.co_filename,) + callers
-    default = sys.excepthook = _trim(sys.__excepthook__, own)
+    start.restore(started, module.__file__)
     try:
-        exec(compile(data, module.__file__, 'exec', dont_inherit=True), module.__dict__)
-    except BaseException:
-        if getattr(sys, 'excepthook', default) is not default:
-            sys.excepthook = _trim(sys.excepthook, own)
+        code = _compile(data, module.__file__)
+    except MemoryError:
+        leave(module, started)
         raise
+    if code is None:
+        code = _run_odd(data, module, started)
+    return code, module
+
+
+def _run_odd(data, module, started):
+    """Run or refuse what cannot be compiled as it is; return the code that is left to run."""
+    path = module.__file__
+    try:
+        if not _run_file(data, path):
+            sys.exit(1)
+        return compile('', path, 'exec')
+    except (AttributeError, ImportError, OSError, TypeError):
+        # Said in slightly other words than the interpreter's.
+        leave(module, started)
+        return compile(data, path, 'exec', dont_inherit=True)
+
+
+def _say(text):
+    """Write an error where the interpreter itself would."""
+    import os
+    try:
+        sys.stderr.write(text)
+    except Exception:
+        os.write(2, text.encode())
+
+
+def forget_file(module):
+    """Do what an interpreter does after the last line of a script."""
+    for name in ('__file__', '__cached__')[:1 if sys.version_info < (3, 8) else 2]:
+        vars(module).pop(name, None)
+
+
+def leave(module, started):
+    """Prepare for the exception that leaves the script: nobody shall see the frame below it.
+
+    The hook is called when all frames are gone, and puts the script's own hook
+    back first.
+    """
+    if sys.exc_info()[0] is not None and not sys.flags.inspect and issubclass(
+            sys.exc_info()[0], SystemExit):
+        return
+    hook = getattr(sys, 'excepthook', _MISSING)
+    own = (main.__code__.co_filename, started)
+
+    def show(kind, error, trace):
+        sys.excepthook = hook
+        while trace is not None and trace.tb_frame.f_code.co_filename in own:
+            trace = trace.tb_next
+        sys.last_traceback = trace
+        if error is not None:
+            error.__traceback__ = trace
+        if hook is _MISSING:
+            del sys.excepthook
+            _say('sys.excepthook is missing\n')
+            sys.__excepthook__(kind, error, trace)
+        else:
+            call(kind, error, trace)
+        forget_file(module)
+
+    def call(kind, error, trace):
+        try:
+            hook(kind, error, trace)
+        except SystemExit:
+            raise
+        except BaseException as second:
+            _say('Error in sys.excepthook:\n')
+            second.__traceback__ = second.__traceback__.tb_next
+            sys.__excepthook__(type(second), second, second.__traceback__)
+            _say('\nOriginal exception was:\n')
+            sys.__excepthook__(kind, error, trace)
+
+    sys.excepthook = show
 
 
 if __name__ == '__main__':
     #: Kept, or the globals of the functions above would go with the old module.
     _boot_module = sys.modules['__main__']
-    main()
+    _started = __file__
+    show_command_line(getattr(sys, 'orig_argv', [sys.executable])[:1] + sys.argv[1:])
+    _code, _script = main(_start, _started)
+    try:
+        exec(_code, vars(_script))
+        forget_file(_script)
+    except BaseException:
+        leave(_script, _started)
+        raise
+    finally:
+        # What the script made goes when an interpreter would let it go.
+        del _code, _script

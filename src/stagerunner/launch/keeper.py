@@ -1,11 +1,17 @@
 """A small process that is isolated once and then becomes the parent of processors.
 
-Started as `python keeper.py CHANNEL FENCE SOURCE` by the Linux launcher, one
+Started as `python keeper.py CHANNEL REPORT SOURCE` by the Linux launcher, one
 per worker and kind.  It has one thread, no lock, no database and no file of
 the runner.  For each job it forks; the fork either goes on as the processor
 (warm: the interpreter has started already) or executes a program.  The keeper
 adopts every descendant that tries to escape, so that nothing of a job is left
 when it reports the end; when the runner is gone, it ends its job and itself.
+
+Where there is to be a fence, the start is `python -I -S -B keeper.py CHANNEL
+fence SOURCE PYTHON` with the variables of the runner: an interpreter that runs
+nobody's `sitecustomize` raises the fence, gets the variables of the processors
+over the channel, and only then executes the keeper with them.  What they make
+an interpreter (or the dynamic linker) load is inside the fence from its start.
 
 What a warm processor could notice is put back to what a fresh interpreter has:
 `sys.modules`, `sys.argv`, `sys.path`, `__main__`, environment, descriptors,
@@ -14,7 +20,8 @@ signals.  What cannot be put back is executed fresh (`launch.linux` decides).
 
 import sys
 
-_baseline = set(sys.modules)
+#: What a fresh interpreter has at the first line of a script (as in `boot.Start`).
+_modules, _importers = set(sys.modules), set(sys.path_importer_cache)
 
 import _signal  # noqa: E402 - what the baseline has is what a fresh start has
 import errno  # noqa: E402
@@ -26,14 +33,24 @@ import time  # noqa: E402
 _SWEEPS = 400
 _SWEEP_PAUSE_S = 0.005
 
+#: Signals that an interpreter ignores, and would hand down ignored to a program.
+_IGNORED = (_signal.SIGPIPE, _signal.SIGXFSZ)
+
+
+#: Variables by which an interpreter tells or counts what it does from its start on.
+_TELLING = ('PYTHONVERBOSE', 'PYTHONPROFILEIMPORTTIME', 'PYTHONMALLOCSTATS', 'PYTHONDUMPREFS',
+            'PYTHONTRACEMALLOC', 'PYTHONPERFSUPPORT', 'PYTHON_PERF_JIT_SUPPORT')
+
 
 class Keeper:
     """Serves one runner until it goes away."""
 
-    def __init__(self, channel, kernel, processes):
+    def __init__(self, channel, kernel, boot, processes):
+        self.boot = boot
         self.processes = processes
         self.channel = channel
         self.kernel = kernel
+        self.can_be_warm = not has_acting_start()
         self.wake, self._wake_writer = os.pipe()
         os.set_blocking(self.wake, False)
         os.set_blocking(self._wake_writer, False)
@@ -125,12 +142,14 @@ class Keeper:
         """Turn the fork into what the job asks for; returns for a warm processor only."""
         try:
             self._detach(job, descriptors)
-            if job['warm']:
+            if job['warm'] and self.can_be_warm:
                 self._restore(job)
             else:
-                os.execve(job['argv'][0], job['argv'], job['env'])
-        except OSError as error:
-            self.channel.send(('broken', error.errno or 0))
+                for number in _IGNORED:
+                    _signal.signal(number, _signal.SIG_DFL)
+                os.execvpe(job['argv'][0], job['argv'], job['env'])
+        except (OSError, ValueError) as error:
+            self.channel.send(('broken', getattr(error, 'errno', errno.EINVAL) or 0))
             os._exit(127)
 
     def _detach(self, job, descriptors):
@@ -154,6 +173,8 @@ class Keeper:
             os.set_inheritable(descriptor, True)
         os.set_inheritable(self.channel.fileno(), False)
         os.chdir(job['cwd'])
+        if job['warm']:
+            self.boot.show_command_line([job['argv'][0], *job['argv'][2:]])
         if job['limits']:
             set_limits(job['limits'])
         if job['files'] is not None:
@@ -162,16 +183,36 @@ class Keeper:
     def _restore(self, job):
         """Make this interpreter look as if it had just been started for the processor."""
         self.channel.close()
+        env = job['env']
+        if 'LC_CTYPE' not in env and 'LC_CTYPE' in os.environ:
+            # Not given to the keeper either: the interpreter set it at its start (PEP 538).
+            env['LC_CTYPE'] = os.environ['LC_CTYPE']
         os.environ.clear()
-        os.environ.update(job['env'])
+        os.environ.update(env)
         if hasattr(sys, 'orig_argv'):
-            sys.orig_argv = [job['argv'][0], *job['argv'][2:]]
+            sys.orig_argv = list(job['argv'])
         sys.argv = job['argv'][1:]
-        for name in set(sys.modules) - _baseline:
-            del sys.modules[name]
         for finder in sys.path_importer_cache.values():
             if hasattr(finder, 'invalidate_caches'):
                 finder.invalidate_caches()
+
+
+def has_acting_start():
+    """True when a start of this interpreter does what a fork of it would not repeat.
+
+    It tells of its start, runs somebody's start-up code (that of the standard
+    library's folder belongs to the interpreter), starts threads, or has a
+    search path that depends on the working directory.
+    """
+    library = os.path.dirname(os.__file__)
+    for name in ('sitecustomize', 'usercustomize'):
+        origin = getattr(sys.modules.get(name), '__file__', None)
+        if name in _modules and os.path.dirname(origin or '') != library:
+            return True
+    path = os.environ.get('PYTHONPATH')
+    return (any(os.environ.get(name) for name in _TELLING)
+            or len(os.listdir('/proc/self/task')) > 1
+            or bool(path) and not all(map(os.path.isabs, path.split(os.pathsep))))
 
 
 def set_limits(limits):
@@ -200,37 +241,72 @@ def _hold(modules):
     gc.freeze()
 
 
+def raise_fence(descriptor, source, python):
+    """Isolate this process, then become the keeper with the variables of its processors."""
+    sys.path.insert(0, source)
+    from stagerunner.launch.channel import Channel
+    mechanisms, is_enforced = (), False
+    try:
+        from stagerunner import isolation
+        kernel = isolation.Kernel()
+        mechanisms = isolation.fence_network(kernel)
+        is_enforced = not kernel.can_make_socket(isolation.AF_INET)
+    except (ImportError, OSError, AttributeError):
+        # No ctypes or no such calls: the report says that nothing is in force.
+        pass
+    channel = Channel(descriptor)
+    env = channel.receive()[0]
+    if env is None:
+        os._exit(0)
+    report = ','.join(('enforced' if is_enforced else '',) + mechanisms)
+    os.execvpe(python, [python, __file__, str(descriptor), report, source], env)
+
+
 def main():
-    """Isolate, report, serve; return the function that runs a warm processor."""
-    descriptor, fence, source = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+    """Report, serve; return what makes a fork the processor."""
+    descriptor, report, source = int(sys.argv[1]), sys.argv[2].split(','), sys.argv[3]
     sys.path.insert(0, source)
     from stagerunner.launch import boot
     from stagerunner.launch import processes
     from stagerunner.launch.channel import Channel
     channel = Channel(descriptor)
     os.set_inheritable(descriptor, False)
-    kernel, mechanisms, is_enforced = None, (), False
+    kernel = None
     try:
         from stagerunner import isolation
         kernel = isolation.Kernel()
         kernel.become_subreaper()
-        if fence == 'network':
-            mechanisms = isolation.fence_network(kernel)
-            is_enforced = not kernel.can_make_socket(isolation.AF_INET)
     except (ImportError, OSError, AttributeError):
-        # No ctypes or no such calls: the report says that nothing is in force.
+        # No ctypes or no such calls: then neither files nor orphans are looked after.
         pass
+    sha256 = boot.load_sha256()
     del sys.path[0]
     landlock = kernel.landlock_version() if kernel is not None else 0
     try:
-        channel.send(('ready', mechanisms, is_enforced, landlock))
+        channel.send(('ready', tuple(report[1:]), report[0] == 'enforced', landlock))
         _hold(sys.modules)
-        Keeper(channel, kernel, processes).serve()
+        Keeper(channel, kernel, boot, processes).serve()
     except (BrokenPipeError, ConnectionResetError):
         os._exit(0)
-    return boot.main
+    start = boot.Start()
+    start.modules, start.importers = _modules, _importers
+    return boot, start, sha256
 
 
 if __name__ == '__main__':
+    #: Kept, or the globals of the functions above would go with the old module.
     _keeper_module = sys.modules['__main__']
-    main()(__file__)
+    _started = __file__
+    if sys.argv[2] == 'fence':
+        raise_fence(int(sys.argv[1]), sys.argv[3], sys.argv[4])
+    _boot, _start, _sha256 = main()
+    _code, _script = _boot.main(_start, _started, _sha256)
+    try:
+        exec(_code, vars(_script))
+        _boot.forget_file(_script)
+    except BaseException:
+        _boot.leave(_script, _started)
+        raise
+    finally:
+        # What the script made goes when an interpreter would let it go.
+        del _code, _script

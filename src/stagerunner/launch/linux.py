@@ -228,6 +228,14 @@ class _Kept(Piped):
         return super().close(now)
 
 
+def _send(channel: Any, message: Any) -> None:
+    """Send to a keeper that may be gone: who reads its answer finds out."""
+    try:
+        channel.send(message)
+    except OSError:
+        pass
+
+
 def _is_readable(channel: Any) -> bool:
     import select
 
@@ -242,18 +250,23 @@ def start_keeper(kind: Kind, env: Dict[str, str]) -> KeeperHandle:
 
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
     clean = {name: value for name, value in env.items() if not name.startswith('PIPELINE_')}
+    number = str(theirs.fileno())
+    # Nothing of the processors' variables may be at work before the fence is.
+    command = ([kind.python, '-I', '-S', '-B', KEEPER, number, 'fence', SOURCE_FOLDER, kind.python]
+               if kind.is_fenced else [kind.python, KEEPER, number, '', SOURCE_FOLDER])
     try:
         process = subprocess.Popen(
-            [kind.python, KEEPER, str(theirs.fileno()),
-             'network' if kind.is_fenced else 'none', SOURCE_FOLDER],
-            env=clean, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, pass_fds=[theirs.fileno()], start_new_session=True)
+            command, env=None if kind.is_fenced else clean, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=[theirs.fileno()],
+            start_new_session=True)
     except OSError:
         ours.close()
         raise
     finally:
         theirs.close()
     channel = Channel(ours.detach())
+    if kind.is_fenced:
+        _send(channel, clean)
     ready = select.select([channel], [], [], _READY_S)[0]
     message = channel.receive()[0] if ready else None
     handle = KeeperHandle(kind, process, channel,
