@@ -18,6 +18,7 @@ mistake is a `ValueError`, `TypeError` or `assert`, never one of these.
 
 from __future__ import annotations
 
+import errno
 from typing import Tuple
 
 #: Exit codes, as in the contract.
@@ -161,8 +162,6 @@ class Interrupted(RunnerError):
 
 def os_fault(error: OSError) -> str:
     """Return what an operating-system error says and what to do, without the path."""
-    import errno
-
     said = (error.strerror or str(error)).lower()
     full = 'free some space and run again'
     advice = {errno.ENOSPC: full, getattr(errno, 'EDQUOT', errno.ENOSPC): full,
