@@ -303,6 +303,19 @@ def test_an_ignored_signal_stays_ignored(run, workspace):
         signal.signal(signal.SIGHUP, before)
 
 
+def test_ends_of_processors_are_learned_although_the_caller_ignores_children(run, workspace):
+    """Services may be started that way: it once ended the runner as a bug."""
+    workspace.simple('raise SystemExit(65)\n')
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        failed = run()
+        assert signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+    assert failed.code == 1 and '[FAIL] work: exit code 65' in failed.lines
+
+
 # -- streams that go away ----------------------------------------
 
 def sh(script: str, workspace: Workspace) -> Any:

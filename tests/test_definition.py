@@ -170,6 +170,10 @@ OUTSIDE = "must not leave the workspace, '..' is refused in "
                                   "got 'bin/a\\n.py'"),
     ({'processor': 'bin/\u202e.py'}, "processor: must not contain control characters, "
                                      "got 'bin/\\u202e.py'"),
+    ({'processor': 'ü' * 128}, 'processor: expected names of at most 255 bytes and a path of at '
+                               'most 2000 characters, got ' + ascii('ü' * 57) + '...'),
+    ({'outputDir': 'a/' * 1000 + 'b'}, 'outputDir: expected names of at most 255 bytes and a path '
+     'of at most 2000 characters, got ' + repr('a/' * 28 + 'a') + '...'),
     ({'inputs': 'x'}, "inputs: expected a list, got 'x'"),
     ({'inputs': [1]}, 'inputs[0]: expected a string, got 1'),
     ({'inputs': ['a', '']}, 'inputs[1]: must not be empty'),

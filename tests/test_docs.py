@@ -14,6 +14,7 @@ from stagerunner import definition
 from stagerunner import errors
 from stagerunner.environment import Given
 from stagerunner.environment import variables
+from stagerunner.locks import TIMEOUT_S
 from support import CHECKOUT
 from support import clean_environment
 from support import run_process
@@ -135,6 +136,7 @@ def test_each_example_survives_a_kill_in_the_middle(name, workspace, gate):
 
     assert (resumed.code, resumed.err) == (0, '')
     assert f'[RESUME] {name} at line 100\n' in resumed.out
+    assert workspace.json(f'state/checkpoint_{name}.json')['lineOffset'] == 340
     assert result.read_bytes() == undisturbed
     assert undisturbed == b''.join(
         b'%d\t%s\n' % (number, line.encode())
@@ -171,7 +173,7 @@ def test_the_helper_works_outside_the_runner_as_the_page_says(workspace):
 # -- the demo of the README ----------------------------------------
 
 #: What somebody copies who wants to use the runner, and nothing that a run left behind.
-HANDED_OVER = ('bin', 'data/input', 'pipeline.json', 'run_tests.sh', 'src')
+HANDED_OVER = ('bin', 'data/input', 'pipeline.json', 'requirements-dev.txt', 'run_tests.sh', 'src')
 
 
 @pytest.fixture
@@ -234,6 +236,108 @@ def test_the_commands_of_the_readme_run_by_hand(copy, tmp_path):
     sample = (copy / 'data/input/sample.txt').read_text('utf-8')
     assert (copy / 'data/output/result.txt').read_text('utf-8') == sample.upper()
     assert looks and '"okStages": 2' in done.out
+    for record in (copy / 'state').glob('*.json'):
+        assert isinstance(json.loads(record.read_text('utf-8')), dict)
+    assert shapes_in(copy) == {name for name in first_column(section(README, 'State files'))
+                               if name not in ONLY_SOMETIMES}
+
+
+#: State files of the README that a run without output, failure and live processor does not leave.
+ONLY_SOMETIMES = ('state/logs/<id>/<name>.<attempt>.log', '<outputDir>/.<name>.partial/')
+
+
+def shapes_in(root):
+    """Return what a run called `my_run` left, spelled as in the table of the README."""
+    left = [path.relative_to(root).as_posix() for top in ('state', 'locks', 'data')
+            for path in (root / top).rglob('*') if path.is_file()]
+    spelled = {re.sub('my_run', '<id>', re.sub(r'stage_(copy|upper)', '<name>', re.sub(
+        '^data/(work|output)', '<outputDir>', name))) for name in left}
+    return {name for name in spelled if not re.match(r'data/|<outputDir>/\w', name)}
+
+
+@pytest.mark.integration
+def test_nothing_has_to_be_installed(copy):
+    """-S: no folder of installed packages is searched; -E: no variable leads to one."""
+    done = run_process(sys.executable, '-S', '-E', 'src/pipeline_runner.py', cwd=copy,
+                       is_measured=False)
+
+    assert (done.code, done.err) == (0, '')
+    assert (copy / 'data/output/result.txt').exists()
+
+
+@pytest.mark.integration
+def test_a_stage_that_failed_is_tried_again_by_the_next_run(workspace, main):
+    workspace.simple('import os, sys\nsys.exit(65 if os.path.exists("bad") else 0)\n')
+    workspace.write('bad')
+    failed = main('--pipeline', workspace.pipeline_file)
+    workspace.path('bad').unlink()
+
+    again = main('--pipeline', workspace.pipeline_file)
+
+    assert (failed.code, again.code) == (1, 0)
+    assert again.lines[0].startswith('[RUN] work')
+
+
+# -- what the documents say of scripts and tools ------------------------------------
+
+@posix_only
+@pytest.mark.integration
+def test_the_tests_fail_below_70_percent_coverage(copy, tmp_path):
+    """The environment is a stub that notes how pytest is called: making a real one needs pip."""
+    stub = tmp_path / 'venv' / 'bin' / 'python'
+    stub.parent.mkdir(parents=True)
+    stub.write_text('#!/bin/sh\nif [ "$1" = -c ]; then exec "%s" "$@"; fi\necho "called: $*"\n'
+                    % sys.executable)
+    stub.chmod(0o755)
+    (tmp_path / 'venv' / 'installed.stamp').write_text('%s\n%s' % (
+        sys.version.split()[0], (copy / 'requirements-dev.txt').read_text()))
+
+    done = run_process('bash', 'run_tests.sh', '-k', 'retry', cwd=copy, env={
+        'PYTHON': sys.executable, 'VENV': str(tmp_path / 'venv')})
+
+    called = done.lines[-1].split()
+    assert called[:3] == ['called:', '-m', 'pytest']
+    assert '--cov-fail-under=70' in called
+    assert called[-2:] == ['-k', 'retry']
+
+
+def test_every_python_gets_one_version_of_each_tool():
+    """From 3.7 to 3.15, as the markers of requirements-dev.txt say."""
+    lines = re.findall(r'^([\w-]+)==\S+ ; python_version (==|>=) "3\.(\d+)"$',
+                       (CHECKOUT / 'requirements-dev.txt').read_text(), re.M)
+
+    for minor in range(7, 16):
+        fitting = [tool for tool, sign, number in lines
+                   if minor == int(number) or (sign == '>=' and minor > int(number))]
+        assert sorted(fitting) == ['pytest', 'pytest-cov'], f'3.{minor}'
+
+
+def test_the_markers_of_the_documents_are_registered(pytestconfig):
+    registered = {line.partition(':')[0] for line in pytestconfig.getini('markers')}
+
+    assert registered >= {'unit', 'integration', 'slow', 'requires_api', 'campaign'}
+
+
+def test_an_older_python_is_told_what_is_needed(monkeypatch):
+    source = compile((CHECKOUT / 'src' / 'pipeline_runner.py').read_bytes(), 'x', 'exec')
+    monkeypatch.setattr(sys, 'version_info', (3, 6, 15))
+
+    with pytest.raises(SystemExit, match='needs Python 3.7 or newer, this is Python 3.6'):
+        exec(source, {'__name__': 'x'})
+
+
+@pytest.mark.parametrize('name', ['run_demo.ps1', 'run_tests.ps1'])
+def test_scripts_for_windows_hold_nothing_that_its_old_powershell_does_not_know(name):
+    """No `&&`, `||`, `??` or ternary, and ASCII: 5.1 reads anything else in a code page."""
+    text = (CHECKOUT / name).read_bytes().decode('ascii')
+
+    code = re.sub(r"(?ms)^\$usage = @'.*?^'@|#.*?$|'[^']*'", '', text)
+    assert not re.search(r'&&|\|\||\?\?|\?[^:\n{}]*:(?!:)', code)
+
+
+def test_a_run_waits_ten_seconds_for_a_lock_unless_told_otherwise(main):
+    assert TIMEOUT_S == 10
+    assert re.search(r'--lock-timeout SEC [^-]*\(default: 10\)', main('--help').out)
 
 
 # -- flags, keys, variables, codes, notes ----------------------------------------

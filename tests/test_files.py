@@ -276,7 +276,7 @@ def test_flushing_follows_no_link(tmp_path):
 
 # -- folders and removal ----------------------------------------
 
-@pytest.mark.parametrize('path', ['a', 'a/b/c', 'there', 'there/d'])
+@pytest.mark.parametrize('path', ['', 'a', 'a/b/c', 'there', 'there/d'])
 def test_a_folder_is_made_with_all_above_it(tmp_path, path):
     (tmp_path / 'there').mkdir()
 
@@ -620,3 +620,17 @@ def test_what_write_json_wrote_is_what_read_json_reads(tmp_path, rng):
 
         assert files.read_json('x.json') == value
         assert json.loads((tmp_path / 'x.json').read_text('utf-8')) == value
+
+
+@pytest.mark.parametrize(('name', 'stays'), [
+    ('a', True), ('a/b.c', True), ('./a', True), ('..a/b..', True), ('', True),
+    ('/a', False), ('..', False), ('a/../b', False), ('../a', False), ('a/..', False)])
+def test_a_name_that_leads_out_of_its_folder_is_told(name, stays):
+    assert files.stays_below(name) is stays
+
+
+@pytest.mark.parametrize(('names', 'spelling'), [
+    (('a/b', './a/b', 'a//b', 'a/./b', 'a/b/', 'a/c/../b'), 'a/b'), (('A/b',), 'A/b')])
+@posix
+def test_the_names_of_one_file_have_one_spelling(names, spelling):
+    assert {files.one_spelling(name) for name in names} == {spelling}

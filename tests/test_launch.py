@@ -28,6 +28,7 @@ from stagerunner.launch.job import TIMED_OUT
 from stagerunner.launch.job import Exit
 from stagerunner.launch.job import Job
 from stagerunner.launch.posix import PosixLauncher
+from stagerunner.launch.posix import ProcessGroup
 from stagerunner.launch.system import interpreter_version
 from stagerunner.launch.system import make_launcher
 from stagerunner.launch.watch import BOOT
@@ -356,6 +357,25 @@ def test_a_kernel_that_refuses_a_pidfd_is_one_without(yard, monkeypatch):
     monkeypatch.setattr(os, 'pidfd_open', refuse, raising=False)
 
     assert yard.run(SH + 'exit 3').exit_code == 3
+
+
+def test_a_wake_up_without_news_is_nothing(yard):
+    yard.start(POLITE)
+    running = yard.launcher.running['job']
+
+    watched = [*running.pipes, *running.events()]
+    assert all(running.read(descriptor) for descriptor in watched)
+
+    yard.launcher.stop_all(INTERRUPTED, at_once=True)
+    yard.ends()
+
+
+def test_a_group_that_is_gone_already_is_no_error():
+    """On macOS a group of which only the unreaped leader is left refuses signals, too."""
+    with subprocess.Popen(['true'], start_new_session=True) as process:
+        process.wait()
+
+    ProcessGroup(process).kill()
 
 
 @pytest.mark.parametrize('platform, name, launcher', [

@@ -378,3 +378,163 @@ def test_an_input_still_missing_after_its_producer_fails_at_once(engine):
     assert engine.run() == 1
     assert engine.error() == 'input data/first/x is missing after first'
     assert engine.attempts()[-1].error_class == 'permanent'
+
+
+# -- state files ----------------------------------------
+
+def metrics(engine: Engine, run_id: str = 'r1') -> Any:
+    return engine.workspace.json(f'state/metrics_{run_id}.json')
+
+
+def statuses(engine: Engine, run_id: str = 'r1') -> Any:
+    return {row['stage']: row['status'] for row in metrics(engine, run_id)['stages']}
+
+
+def test_metrics_of_a_success_and_a_skip(engine):
+    engine.launcher.will('work', Ending(exit_code=75, after_s=1), Ending(after_s=2))
+    engine.run('r1')
+    engine.run('r2')
+
+    assert metrics(engine) == {
+        'runId': 'r1', 'timestamp': '2023-11-14T22:13:23.500000+00:00', 'pipeline': 'test',
+        'state': 'completed', 'totalStages': 1, 'okStages': 1, 'skippedStages': 0,
+        'failedStages': 0, 'cancelledStages': 0, 'interruptedStages': 0, 'durationSec': 3.5,
+        'retries': 1, 'attempts': 2, 'throttled': 0,
+        'stages': [{'stage': 'work', 'status': 'ok', 'durationSec': 3.0, 'attempts': 2,
+                    'retries': 1}]}
+    assert statuses(engine, 'r2') == {'work': 'skipped'}
+    assert (metrics(engine, 'r2')['skippedStages'], metrics(engine, 'r2')['attempts']) == (1, 0)
+
+
+def test_metrics_of_a_failed_run_have_a_row_for_every_stage(engine):
+    engine.workspace.pipeline(*(stage(name) for name in 'abc'))
+    engine.launcher.will('b', Ending(exit_code=65, stderr=('boom',)))
+    engine.run()
+
+    assert statuses(engine) == {'a': 'ok', 'b': 'failed', 'c': 'cancelled'}
+    found = metrics(engine)
+    assert (found['state'], found['okStages'], found['failedStages'], found['skippedStages'],
+            found['cancelledStages']) == ('failed', 1, 1, 0, 1)
+    assert found['stages'][1]['error'] == 'exit code 65\nboom'
+
+
+def test_metrics_of_an_interrupted_run_count_the_attempt(engine):
+    engine.workspace.pipeline(*(stage(name) for name in 'ab'))
+    engine.launcher.will('a', Ending(after_s=3600))
+    engine.launcher.later(7, lambda: engine.stop.request(signal.SIGTERM))
+    engine.run()
+
+    assert statuses(engine) == {'a': 'interrupted', 'b': 'cancelled'}
+    assert (metrics(engine)['state'], metrics(engine)['attempts']) == ('interrupted', 1)
+    assert metrics(engine)['stages'][0]['durationSec'] == 7.0
+
+
+def stage_record(engine: Engine) -> Any:
+    return engine.workspace.json('state/stage_work.json')
+
+
+def test_the_record_of_a_stage_has_every_key_of_the_contract(engine):
+    engine.launcher.will('work', Ending(exit_code=75, stderr=('try', 'again'), after_s=1),
+                         Ending(after_s=2))
+    engine.run()
+
+    key = engine.workspace.json('data/work/.work.done')['key']
+    first, second = stage_record(engine)['attempts']
+    assert {name: value for name, value in stage_record(engine).items()
+            if name not in ('attempts', 'reasons')} == {
+        'lastStatus': 'ok', 'lastDurationSec': 2.0, 'idempotencyKey': key, 'lastError': None,
+        'runId': 'r1', 'staged': True}
+    assert first == {
+        'attempt': 1, 'status': 'failed', 'startedAt': NOON, 'durationSec': 1.0, 'exitCode': 75,
+        'class': 'transient', 'error': 'exit code 75\ntry\nagain', 'delaySec': 0.5,
+        'lineOffset': 0, 'verified': True, 'log': 'state/logs/r1/work.1.log'}
+    assert (second['attempt'], second['status'], second['error'], second['log']) == (
+        2, 'ok', None, None)
+
+
+def test_the_last_error_ends_in_the_last_lines_of_stderr(engine):
+    lines = tuple(f'line {number}' for number in range(30))
+    engine.launcher.will('work', Ending(exit_code=65, stderr=lines))
+    engine.run()
+
+    found = stage_record(engine)
+    assert found['lastStatus'] == 'failed' and found['idempotencyKey'] is None
+    assert found['lastError'] == '\n'.join(['exit code 65', *lines[-20:]])
+
+
+def test_an_interrupted_stage_is_recorded_with_its_attempt(engine):
+    engine.launcher.will('work', Ending(after_s=3600))
+    engine.launcher.later(7, lambda: engine.stop.request(signal.SIGTERM))
+    engine.run()
+
+    found = stage_record(engine)
+    assert (found['lastStatus'], found['lastError'], found['lastDurationSec']) == (
+        'interrupted', 'interrupted', 7.0)
+    assert [attempt['status'] for attempt in found['attempts']] == ['interrupted']
+
+
+def test_a_skip_leaves_the_record_of_a_stage_alone(engine):
+    engine.run()
+    before = engine.workspace.read_bytes('state/stage_work.json')
+
+    engine.run('r2')
+
+    assert engine.workspace.read_bytes('state/stage_work.json') == before
+
+
+def test_progress_without_outputs_is_recorded_as_not_verified(engine):
+    engine.workspace.simple(checkpoint={'enabled': True})
+
+    def half(job: Any) -> None:
+        engine.workspace.write('state/progress_work.json', '{"lineOffset": 7}')
+
+    engine.launcher.will('work', Ending(exit_code=75, does=half))
+    engine.run()
+
+    assert [(attempt['lineOffset'], attempt['verified'])
+            for attempt in stage_record(engine)['attempts']] == [(0, True), (7, False)]
+
+
+def test_direct_writes_are_recorded_as_not_staged(engine):
+    engine.launcher.will('work', Ending(
+        does=lambda job: engine.workspace.write('data/work/direct', 'x') and None))
+    engine.run()
+
+    assert engine.warnings() == ['wrote to data/work directly; use PIPELINE_OUTPUT_DIR']
+    assert stage_record(engine)['staged'] is False
+    assert engine.run('r2') == 0 and engine.skipped() == ['work']
+
+
+def test_the_checkpoint_file_shows_all_stages_at_a_glance(engine):
+    engine.workspace.pipeline(*(stage(name) for name in 'ab'))
+    engine.launcher.will('a', Ending(exit_code=75), Ending(after_s=1))
+    engine.run()
+
+    done = '2023-11-14T22:13:21.500000+00:00'
+    assert engine.workspace.json('state/pipeline_checkpoint.json') == {
+        'run_id': 'r1', 'version': '2.0.0', 'created_at': NOON, 'last_updated': done,
+        'status': 'completed', 'stages': {'a': done, 'b': done},
+        'stats': {'total_stages': 2, 'completed_stages': 2, 'retries': 1},
+        'config': {'max_workers': 1}}
+
+
+class CheckpointWatch(ListSink):
+    """Reads the checkpoint file whenever a stage is done."""
+
+    def __init__(self, engine: Engine):
+        super().__init__()
+        self.engine = engine
+        self.seen: list = []
+
+    def receive(self, event: Any) -> None:
+        if isinstance(event, TaskDone):
+            found = self.engine.workspace.json('state/pipeline_checkpoint.json')
+            self.seen.append((found['status'], sorted(found['stages'])))
+
+
+def test_the_checkpoint_file_is_written_after_each_stage(engine):
+    engine.workspace.pipeline(*(stage(name) for name in 'ab'))
+    watch = CheckpointWatch(engine)
+    engine.run(sinks=[watch])
+
+    assert watch.seen == [('in_progress', ['a']), ('in_progress', ['a', 'b'])]

@@ -63,3 +63,18 @@ def test_a_record_that_is_a_dangling_link_is_listed_and_no_trouble(names):
     os.symlink('nowhere', names.run('x'))
 
     assert names.finished_runs() == ['x']
+
+
+def test_a_record_that_is_removed_while_runs_are_listed_is_not_among_them(names, monkeypatch):
+    for run_id in ('gone', 'kept'):
+        open(names.run(run_id), 'w').close()
+    plain = os.scandir
+
+    def scandir(folder):
+        entries = list(plain(folder))
+        os.unlink(names.run('gone'))
+        return entries
+
+    monkeypatch.setattr(os, 'scandir', scandir)
+
+    assert names.finished_runs() == ['kept']

@@ -39,6 +39,9 @@ _VARIABLE = re.compile(r'[A-Za-z_][A-Za-z0-9_]*')
 #: Variables with this prefix are the runner's own.
 RESERVED_PREFIX = 'PIPELINE_'
 
+#: No file system takes a longer name, in bytes; and a path must leave room for what is below it.
+LONGEST_NAME, LONGEST_PATH = 255, 2000
+
 #: Folders of the runner itself, which no stage may publish into or around.
 OWN_FOLDERS = ('state', 'locks', 'src')
 
@@ -139,6 +142,10 @@ def _inside_complaint(path: str) -> Optional[str]:
         return f'expected a path relative to the workspace, got {describe(path)}'
     if '..' in path.split('/'):
         return f"must not leave the workspace, '..' is refused in {describe(path)}"
+    if len(path) > LONGEST_PATH or any(len(part.encode('utf-8', 'replace')) > LONGEST_NAME
+                                       for part in path.split('/')):
+        return (f'expected names of at most {LONGEST_NAME} bytes and a path of at most '
+                f'{LONGEST_PATH} characters, got {describe(path)}')
     return _plain_complaint(path)
 
 

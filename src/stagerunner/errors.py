@@ -19,6 +19,7 @@ mistake is a `ValueError`, `TypeError` or `assert`, never one of these.
 
 from __future__ import annotations
 
+import errno
 from typing import Tuple
 
 #: Exit codes, as in the contract.
@@ -175,8 +176,6 @@ class Interrupted(RunnerError):
 
 def os_fault(error: OSError) -> str:
     """Return what an operating-system error says and what to do, without the path."""
-    import errno
-
     said = (error.strerror or str(error)).lower()
     full = 'free some space and run again'
     advice = {errno.ENOSPC: full, getattr(errno, 'EDQUOT', errno.ENOSPC): full,

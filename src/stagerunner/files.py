@@ -153,10 +153,10 @@ def _sync(descriptor: int) -> None:
 
 def make_folder(path: str) -> None:
     """Make `path` and the folders above it where they are missing, durably."""
-    if os.path.isdir(path):
+    if not path or os.path.isdir(path):
         return
     parent = os.path.dirname(path)
-    if parent and parent != path:
+    if parent != path:
         make_folder(parent)
     try:
         patiently(lambda: os.mkdir(path))

@@ -9,6 +9,7 @@ read once: what is scanned here is what is hashed.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Any
 from typing import Dict
@@ -231,8 +232,6 @@ def _called(call: Any) -> Optional[str]:
 
 
 def _by_line(source: bytes) -> List[Wanted]:
-    import re
-
     found = []
     name = r'[A-Za-z_][\w.]*'
     statement = re.compile(rf'(?:^|[;:])\s*(?:from\s+({name})|import\s+({name}[^;#]*))')

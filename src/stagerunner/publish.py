@@ -17,8 +17,10 @@ from typing import Sequence
 from typing import Tuple
 
 from stagerunner.definition import is_reserved
+from stagerunner.errors import InputChanged
 from stagerunner.errors import StageError
 from stagerunner.errors import StateError
+from stagerunner.errors import Unreadable
 from stagerunner.errors import os_fault
 from stagerunner.files import digest_bytes
 from stagerunner.files import digest_file
@@ -162,5 +164,5 @@ def is_intact(published: str, output: Output) -> bool:
             return os.path.islink(path) and os.readlink(path) == output.link
         return (not os.path.islink(path) and os.path.getsize(path) == output.size
                 and digest_file(path)[0] == output.digest)
-    except OSError:
+    except (OSError, Unreadable, InputChanged):
         return False

@@ -28,6 +28,7 @@ from stagerunner.events import TaskInterrupted
 from stagerunner.events import TaskRetrying
 from stagerunner.events import TaskSkipped
 from stagerunner.locks import POLL_S
+from stagerunner.locks import stage_lock
 from stagerunner.plan import MATCHED
 from stagerunner.task import BROKEN
 from stagerunner.task import BUSY
@@ -121,8 +122,8 @@ class Scheduler:
 
     def _gave_up_waiting(self, result: Result) -> Result:
         task = result.task
-        error = LockTimeout(f"stage '{task.stage.name}'", f'locks/{task.stage.name}.lock',
-                            self.lock_timeout_s, result.error)
+        path = stage_lock('', task.stage.name).replace('\\', '/')
+        error = LockTimeout(f"stage '{task.stage.name}'", path, self.lock_timeout_s, result.error)
         return result._replace(
             status=BROKEN, started_at=stamp(self.clock.now()), error=str(error),
             error_class=retry.PERMANENT, exit_code=BUSY_EXIT)

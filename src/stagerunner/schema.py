@@ -59,16 +59,19 @@ def printable(text: str) -> str:
 
 def in_file_order(faults: Sequence[Fault], document: Any) -> List[Fault]:
     """Sort faults by where their places stand in the document, top to bottom."""
+    orders: Dict[int, Dict[Any, int]] = {}
     return sorted(faults, key=lambda fault: _position(
-        fault.where + ((fault.key,) if fault.key else ()), document))
+        fault.where + ((fault.key,) if fault.key else ()), document, orders))
 
 
-def _position(where: Where, document: Any) -> Tuple[int, ...]:
+def _position(where: Where, document: Any, orders: Dict[int, Dict[Any, int]]) -> Tuple[int, ...]:
+    """Return indexes from the top; `orders` keeps the places of keys by the object's identity."""
     position = []
     for part in where:
         if isinstance(document, dict):
-            keys = list(document)
-            position.append(keys.index(part) if part in document else len(keys))
+            if id(document) not in orders:
+                orders[id(document)] = {key: place for place, key in enumerate(document)}
+            position.append(orders[id(document)].get(part, len(document)))
             document = document.get(part)
         elif isinstance(document, list) and isinstance(part, int):
             position.append(part)

@@ -5,7 +5,7 @@ import zipfile
 with zipfile.ZipFile('archive.zip', 'w') as archive:
     archive.writestr('packed.py', '"""Packed."""\nimport sys\nNAME = __name__\ndef fail():\n    raise ValueError("zip")\n')
 sys.path.insert(0, 'archive.zip')
-import packed  # noqa: E402
+import packed
 
 print(packed.NAME, packed.__file__, type(packed.__loader__).__name__)
 packed.fail()

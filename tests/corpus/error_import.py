@@ -3,4 +3,4 @@ try:
     import nowhere.to_be_found  # noqa: F401
 except ImportError as error:
     print(error, error.name, error.path)
-from helper import nothing_of_that_name  # noqa: E402, F401
+from helper import nothing_of_that_name  # noqa: F401

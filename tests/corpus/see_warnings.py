@@ -19,5 +19,5 @@ def deprecated():
 
 
 deprecated()
-open(helper.__file__)  # noqa: SIM115 - left open on purpose
+open(helper.__file__)
 print(sorted(name for name in globals() if 'warning' in name))

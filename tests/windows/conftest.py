@@ -25,15 +25,17 @@ from support import PATIENCE_S
 from support import Finished
 from support import Workspace
 from support import clean_environment
+from support import wait_until
 
 #: The command that starts the Windows Python, in words; empty where there is none.
 PYTHON = shlex.split(os.environ.get('WINDOWS_PYTHON', ''), posix=sys.platform != 'win32')
 
-#: Keeps wine's server alive, which takes seconds to start, until a file appears.
+#: Keeps wine's services alive, which take seconds to start, until a file appears.
 _KEEP_ALIVE = '''
 import os, sys, time
+open('up', 'w').close()
 for _ in range(6000):
-    if os.path.exists(sys.argv[1]):
+    if os.path.exists('end'):
         break
     time.sleep(0.1)
 '''
@@ -106,8 +108,10 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
         return
     # No child of ours: the guards around each test end what a test leaves behind.
-    subprocess.run(['sh', '-c', '"$@" >/dev/null 2>&1 &', 'sh', *PYTHON, '-c', _KEEP_ALIVE,
-                    str(folder / 'end')], cwd=str(folder), stdin=subprocess.DEVNULL, check=True)
+    # The first one starts the services, which would keep its pipes open.
+    subprocess.run(['sh', '-c', '"$@" >/dev/null 2>&1 &', 'sh', *PYTHON, '-c', _KEEP_ALIVE],
+                   cwd=str(folder), stdin=subprocess.DEVNULL, check=True)
+    wait_until((folder / 'up').exists, 'the Windows Python')
     yield folder
     (folder / 'end').write_text('')
 

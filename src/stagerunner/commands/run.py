@@ -102,6 +102,10 @@ def _listen(stop: Stop) -> list:  # type: ignore[type-arg]
         if stop.count > 1:
             signal.signal(signum, signal.SIG_DFL)
 
-    return [(signum, signal.signal(signum, request))
-            for signum in (getattr(signal, name, None) for name in _ENDING)
-            if signum is not None and signal.getsignal(signum) != signal.SIG_IGN]
+    former = [(signum, signal.signal(signum, request))
+              for signum in (getattr(signal, name, None) for name in _ENDING)
+              if signum is not None and signal.getsignal(signum) != signal.SIG_IGN]
+    if hasattr(signal, 'SIGCHLD'):
+        # Who started us may ignore it, and then nobody can learn how a processor ended.
+        former.append((signal.SIGCHLD, signal.signal(signal.SIGCHLD, signal.SIG_DFL)))
+    return former

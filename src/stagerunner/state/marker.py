@@ -85,13 +85,13 @@ def read_marker(path: str, task: str) -> Optional[Marker]:
         return Marker(task, _text(value['key']), _text(value['runId']), _text(value['doneAt']),
                       float(value['durationSec']), value['staged'] is True,
                       dict(value['parts']), outputs)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise Unreadable(path, 'is not a marker of this runner') from error
 
 
 def _output_from_json(entry: Dict[str, Any]) -> Output:
     path = _text(entry['path'])
-    if not stays_below(path):
+    if not stays_below(path) or '\0' in path:
         raise ValueError(path)
     size = entry['size']
     if isinstance(size, bool) or not isinstance(size, int):

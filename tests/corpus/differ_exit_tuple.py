@@ -1,0 +1,4 @@
+"""End with a tuple."""
+import sys
+
+sys.exit((3,))

@@ -1,0 +1,607 @@
+"""The house keeps its plan: every module has a level, every outside thing one owner.
+
+Each rule is a function from a module to what is wrong with it.  It is applied
+to every module of the package, and to a planted one that it has to find.
+"""
+
+import ast
+import re
+import sys
+from functools import lru_cache
+from pathlib import Path
+from typing import Callable
+from typing import Dict
+from typing import Iterator
+from typing import List
+from typing import NamedTuple
+from typing import Optional
+from typing import Set
+from typing import Tuple
+
+import pytest
+
+from support import FRONT_DOOR
+from support import SOURCE
+from support import run_process
+
+#: The rooms of the design.  A module imports from lower numbers only; what comes after the point
+#: is the order inside a level, where a level has one.
+LEVELS = {
+    'errors': 0, 'clock': 0, 'events': 0, 'sharing': 0, 'strictjson': 0,
+    'files': 1, 'schema': 1, 'retry': 1, 'imports': 1.5,
+    'locks': 2, 'definition': 2, 'offline': 2, 'processor': 2, 'report.metrics': 2,
+    'state.names': 3, 'workspace': 3,
+    'state.run': 3.5, 'state.stage': 3.5, 'state.marker': 3.5, 'state.checkpoint': 3.5,
+    'environment': 3.5,
+    'fingerprint': 4, 'tasks': 4, 'resume': 4, 'publish': 4,
+    'launch.job': 4, 'launch.boot': 4, 'launch.capture': 4.1, 'launch.watch': 4.2,
+    'launch.posix': 4.3, 'launch.windows': 4.4, 'launch.system': 4.5,
+    'facts': 5, 'harvest': 5, 'commit': 5, 'plan': 5.5,
+    'task': 6, 'scheduler': 6.5,
+    'run': 7,
+    'report.console': 8,
+    'commands.run': 9, 'cli': 9.5,
+}
+
+#: Packages hold a sentence each (the root: the version too) and import nothing.
+PACKAGES = ('', 'state', 'launch', 'report', 'commands')
+
+#: They run inside the processor: what is true of the runner's own process is not true of them.
+IN_THE_PROCESSOR = ('processor', 'launch.boot')
+
+#: Standard modules that are imported where they are used, by everybody, and why.
+LATE = {
+    'ast': 'slow; needed only when a source is new',
+    'ctypes': 'slow; Windows only',
+    'difflib': 'slow; needed only for a mistake in a definition',
+    'fcntl': 'POSIX only',
+    'msvcrt': 'Windows only',
+    'queue': 'Windows only',
+    'random': 'slow; needed only for a retry',
+    'select': 'a library of its own; needed only when a signal came',
+    'selectors': 'slow; needed only when something is launched',
+    'shutil': 'slow; needed only to remove a folder',
+    'struct': 'Windows only',
+    'subprocess': 'slow; needed only when something is launched',
+    'tempfile': 'slow; needed only for a bug',
+    'threading': 'slow; Windows only',
+    'traceback': 'slow; needed only for a bug',
+    'warnings': 'needed only when a source is new',
+}
+
+#: Modules that nobody imports, and why.
+NEVER = {
+    **dict.fromkeys(('socket', '_socket', 'ssl', '_ssl', 'http', 'urllib', 'asyncio', 'xmlrpc',
+                     'socketserver', 'ftplib', 'smtplib', 'multiprocessing', 'concurrent'),
+                    'an offline tool opens no sockets'),
+    'dataclasses': 'importing it takes longer than starting Python',
+    'logging': 'its handlers load socket',
+    'importlib': 'what is loaded is said by import statements',
+}
+
+#: Imported by these modules only.
+OWNED_MODULES = {
+    'time': ('clock',),
+    'subprocess': ('launch.posix', 'launch.windows', 'launch.system'),
+    'selectors': ('launch.posix',),
+    'ctypes': ('launch.windows', 'sharing'),
+    'threading': ('launch.windows', 'sharing'),
+    'queue': ('launch.windows',),
+    'fcntl': ('locks', 'files'),
+    'msvcrt': ('locks',),
+    'signal': ('launch.posix', 'launch.windows', 'commands.run', 'retry'),
+    'argparse': ('cli',),
+    'tempfile': ('cli',),
+    'random': ('cli',),
+    'hashlib': ('files', 'launch.boot'),
+}
+
+_LAUNCH = tuple(name for name in LEVELS if name.startswith('launch.'))
+
+#: Attributes of standard modules that these modules alone may name.
+OWNED_NAMES = {
+    'os.replace': ('files',),
+    # Windows: renaming a folder to itself tells whether somebody has it open.
+    'os.rename': ('sharing',),
+    # What a processor commits has to be on the disk before the runner hears of it.
+    'os.fsync': ('files', 'processor'),
+    'os.truncate': ('resume',),
+    'os.unlink': ('sharing', 'locks'),
+    # How a run is listened to belongs to the command, what a signal is called to `retry`.
+    'signal.signal': ('commands.run',),
+    'sys.exit': ('launch.boot',),
+    'sys.modules': ('launch.boot',),
+}
+
+#: The same for many names at once.
+OWNED_PATTERNS = {
+    r'os\.(link|symlink|remove|removedirs|fdatasync|sync|chdir|_exit)': (),
+    r'os\.(fork\w*|kill|killpg|wait\w*|system|popen|exec\w+|spawn\w+|posix_spawn\w*|pidfd_open'
+    r'|abort|setsid|setpgid)': tuple(name for name in LEVELS if name.startswith('launch.')),
+    r'os\.(environb?|getenvb?|putenv|unsetenv|getcwdb?)|sys\.(argv|_*(stdin|stdout|stderr)_*)':
+        ('cli', *IN_THE_PROCESSOR),
+}
+
+#: Private names of the standard library that there is no way around.
+PRIVATE = {('launch.windows', '_handle'): 'subprocess shows the handle of a process nowhere else'}
+
+#: Built-in functions that these modules alone may call.
+OWNED_CALLS = {
+    'print': (), 'input': (), 'exit': (), 'quit': (), 'breakpoint': (), 'globals': (),
+    'eval': (), 'exec': ('launch.boot',), 'compile': ('launch.boot',),
+    '__import__': ('launch.boot',),
+}
+
+#: Texts that are names of files: whoever writes one knows too much, but for the owner.
+OWNED_TEXTS = {
+    r'(.*/)?state(/\S*)?': ('state.names',),
+    r'(.*/)?locks(/\S*)?': ('locks',),
+    r'.*\.lock(\.json)?': ('locks',),
+    r'(run|metrics|stage|checkpoint|progress|retry|items|audit)_.*\.jsonl?': ('state.names',),
+    r'(.*/)?(index|pipeline_checkpoint)\.json': ('state.names',),
+    r'\..*\.done': ('state.marker',),
+    r'\..*\.partial': ('publish',),
+}
+
+#: Constants that have the form of a file name and are none of ours to read or write.
+HARMLESS_TEXTS = {
+    ('definition', 'state'): 'refused as an output folder',
+    ('definition', 'locks'): 'refused as an output folder',
+}
+
+#: Who may catch everything without raising it again: the last line of the program.
+LAST_LINE = ('cli',)
+
+LINES_PER_MODULE = 400
+LINES_PER_FUNCTION = 70
+LINES_OF_THE_FRONT_DOOR = 25
+
+
+class Module(NamedTuple):
+    """A module of the package under its name inside it (the root is '')."""
+
+    name: str
+    text: str
+    tree: ast.Module
+
+
+def make_module(name: str, text: str) -> Module:
+    return Module(name, text, ast.parse(text))
+
+
+def _name_of(path: Path) -> str:
+    parts = path.relative_to(SOURCE / 'stagerunner').with_suffix('').parts
+    return '.'.join(parts[:-1] if parts[-1] == '__init__' else parts)
+
+
+ALL = {_name_of(path): make_module(_name_of(path), path.read_text('utf-8'))
+       for path in sorted((SOURCE / 'stagerunner').rglob('*.py'))}
+MODULES = {name: module for name, module in ALL.items() if name not in PACKAGES}
+
+
+# -- looking into modules ------------------------------------------------------------
+
+class Own(NamedTuple):
+    """An import of something of the project: the module it comes from, and the name."""
+
+    module: str
+    name: Optional[str]
+    line: int
+
+
+def own_imports(tree: ast.AST) -> Iterator[Own]:
+    """Yield the imports of our own modules, wherever they stand."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split('.')[0] == 'stagerunner':
+                    yield Own(alias.name[12:], None, node.lineno)
+        elif isinstance(node, ast.ImportFrom) and (node.module or '').split('.')[0] \
+                == 'stagerunner':
+            inside = node.module[12:]
+            for alias in node.names:
+                whole = f'{inside}.{alias.name}'.lstrip('.')
+                if whole in ALL:
+                    yield Own(whole, None, node.lineno)
+                else:
+                    yield Own(inside, alias.name, node.lineno)
+
+
+def standard_imports(tree: ast.AST) -> Iterator[Tuple[str, int]]:
+    """Yield the top-level names of everything else that is imported."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name.split('.')[0], node.lineno) for alias in node.names
+                        if alias.name.split('.')[0] != 'stagerunner')
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            name = node.module.split('.')[0]
+            if name not in ('stagerunner', '__future__'):
+                yield name, node.lineno
+
+
+def inside_functions(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield all functions as trees of their own."""
+    return (node for node in ast.walk(tree)
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))
+
+
+@lru_cache(maxsize=None)
+def defined_names(tree: ast.Module) -> Set[str]:
+    """Return what a module makes itself, at its top level."""
+    found = set()
+    for node in ast.walk(ast.Module(body=[
+            node for node in tree.body
+            if not isinstance(node, (ast.FunctionDef, ast.ClassDef))], type_ignores=[])):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+    return found | {node.name for node in tree.body
+                    if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+
+
+def texts(tree: ast.AST) -> Iterator[Tuple[str, int]]:
+    """Yield the string constants of a module that are neither docstrings nor keys.
+
+    The parts of an f-string come as one text, with `*` for what is filled in.
+    """
+    skipped = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.FunctionDef, ast.ClassDef)) and node.body:
+            first = node.body[0]
+            if isinstance(first, ast.Expr):
+                skipped.add(first.value)
+        if isinstance(node, ast.Dict):
+            skipped.update(node.keys)
+        if isinstance(node, ast.Subscript):
+            # Python 3.8 wraps it in an Index.
+            skipped.add(getattr(node.slice, 'value', node.slice))
+            skipped.add(node.slice)
+        if isinstance(node, ast.JoinedStr):
+            skipped.update(node.values)
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        value = _text(node)
+        if value is not None:
+            yield value, node.lineno
+
+
+def _text(node: ast.AST) -> Optional[str]:
+    if isinstance(node, ast.JoinedStr):
+        return ''.join(_text(part) or '*' for part in node.values)
+    # Python 3.7 has Str where newer ones have Constant.
+    value = node.s if type(node).__name__ == 'Str' else getattr(node, 'value', None)
+    is_constant = type(node).__name__ in ('Str', 'Constant')
+    return value if is_constant and isinstance(value, str) else None
+
+
+# -- rules -----------------------------------------------------------------------------
+
+Found = List[str]
+
+
+def imports_only_lower_levels(module: Module) -> Found:
+    level = LEVELS[module.name]
+    return [f'{module.name}:{own.line}: imports {own.module}, which is on level '
+            f'{LEVELS.get(own.module)}, not below {level}'
+            for own in own_imports(module.tree)
+            if own.module and LEVELS.get(own.module, 99) >= level]
+
+
+def imports_from_the_defining_module(module: Module) -> Found:
+    found = []
+    for own in own_imports(module.tree):
+        if own.name is None or (own.module, own.name) == ('', '__version__'):
+            continue
+        defining = ALL.get(own.module)
+        if own.module in PACKAGES or defining is None:
+            found.append(f'{module.name}:{own.line}: {own.name} comes from a package')
+        elif own.name not in defined_names(defining.tree):
+            found.append(f'{module.name}:{own.line}: {own.name} is not made in {own.module}')
+        elif own.name.startswith('_'):
+            found.append(f'{module.name}:{own.line}: {own.name} is private to {own.module}')
+    found += [f'{module.name}:{node.lineno}: relative import' for node in ast.walk(module.tree)
+              if isinstance(node, ast.ImportFrom) and node.level]
+    return found
+
+
+def imports_own_modules_at_its_top(module: Module) -> Found:
+    return [f'{module.name}:{own.line}: imports {own.module} inside a function'
+            for function in inside_functions(module.tree) for own in own_imports(function)]
+
+
+def touches_no_private_name(module: Module) -> Found:
+    """Private are names that begin with one underscore; records keep `_replace` and the like."""
+    public = ('_replace', '_fields', '_asdict', '_make')
+    return [f'{module.name}:{node.lineno}: private name {node.attr}'
+            for node in ast.walk(module.tree)
+            if isinstance(node, ast.Attribute) and node.attr.startswith('_')
+            and not node.attr.startswith('__') and node.attr not in public
+            and not (isinstance(node.value, ast.Name) and node.value.id in ('self', 'cls', 'os'))
+            and (module.name, node.attr) not in PRIVATE]
+
+
+def imports_late_what_is_slow(module: Module) -> Found:
+    """What may be imported inside functions must be, and nothing else may."""
+    if module.name in IN_THE_PROCESSOR:
+        return []
+    late = {(name, line) for function in inside_functions(module.tree)
+            for name, line in standard_imports(function)}
+    everywhere = set(standard_imports(module.tree))
+    return ([f'{module.name}:{line}: {name} is imported inside a function; say why in LATE'
+             for name, line in sorted(late) if name not in LATE]
+            + [f'{module.name}:{line}: {name} is imported at the top; LATE says: {LATE[name]}'
+               for name, line in sorted(everywhere - late) if name in LATE])
+
+
+def imports_nothing_forbidden(module: Module) -> Found:
+    return [f'{module.name}:{line}: {name}: {NEVER[name]}'
+            for name, line in standard_imports(module.tree) if name in NEVER]
+
+
+def imports_only_what_it_owns(module: Module) -> Found:
+    return [f'{module.name}:{line}: {name} belongs to {OWNED_MODULES[name]}'
+            for name, line in standard_imports(module.tree)
+            if name in OWNED_MODULES and module.name not in OWNED_MODULES[name]]
+
+
+def names_only_what_it_owns(module: Module) -> Found:
+    found = []
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            name = f'{node.value.id}.{node.attr}'
+            owners = [OWNED_NAMES[name]] if name in OWNED_NAMES else []
+            owners += [owners for pattern, owners in OWNED_PATTERNS.items()
+                       if re.fullmatch(pattern, name)]
+            if owners and module.name not in owners[0]:
+                found.append(f'{module.name}:{node.lineno}: {name} belongs to {owners[0]}')
+        elif isinstance(node, ast.ImportFrom) and node.module in ('os', 'sys', 'time', 'signal'):
+            found.append(f'{module.name}:{node.lineno}: name {node.module}.… in full')
+    return found
+
+
+def calls_only_what_it_owns(module: Module) -> Found:
+    return [f'{module.name}:{node.lineno}: {node.func.id}() belongs to '
+            f'{OWNED_CALLS[node.func.id]}'
+            for node in ast.walk(module.tree)
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+            and module.name not in OWNED_CALLS.get(node.func.id, (module.name,))]
+
+
+def writes_only_names_of_its_own_files(module: Module) -> Found:
+    found = []
+    for text, line in texts(module.tree):
+        for pattern, owners in OWNED_TEXTS.items():
+            if (re.fullmatch(pattern, text) and module.name not in owners
+                    and (module.name, text) not in HARMLESS_TEXTS):
+                found.append(f'{module.name}:{line}: {text!r} is for {owners} to name')
+    return found
+
+
+def catches_everything_only_to_raise_it_again(module: Module) -> Found:
+    return [f'{module.name}:{node.lineno}: catches everything'
+            for node in ast.walk(module.tree)
+            if isinstance(node, ast.ExceptHandler) and module.name not in LAST_LINE
+            and (node.type is None or getattr(node.type, 'id', '') in ('Exception',
+                                                                       'BaseException'))
+            and not (isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None)]
+
+
+def is_of_a_size_to_read(module: Module) -> Found:
+    found = []
+    if len(module.text.splitlines()) > LINES_PER_MODULE:
+        found.append(f'{module.name}: {len(module.text.splitlines())} lines')
+    for function in inside_functions(module.tree):
+        last = max(getattr(node, 'lineno', 0) for node in ast.walk(function))
+        if last - function.lineno + 1 > LINES_PER_FUNCTION:
+            found.append(f'{module.name}:{function.lineno}: {function.name} is too long')
+    return found
+
+
+def says_what_it_is_for(module: Module) -> Found:
+    found = []
+    sentence = (ast.get_docstring(module.tree) or '').partition('\n\n')[0]
+    if not sentence.endswith(('.', ':')):
+        found.append(f'{module.name}: no sentence at the top')
+    for node in module.tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith('_'):
+            first = (ast.get_docstring(node) or '').partition('\n')[0]
+            if not first.endswith('.') or len(first) > 99:
+                found.append(f'{module.name}:{node.lineno}: {node.name} has no first sentence')
+    return found
+
+
+def postpones_annotations(module: Module) -> Found:
+    if module.name == 'launch.boot':
+        # Compiled inside the processor, at each of its starts.
+        return []
+    is_there = any(isinstance(node, ast.ImportFrom) and node.module == '__future__'
+                   for node in module.tree.body)
+    return [] if is_there else [f'{module.name}: no `from __future__ import annotations`']
+
+
+Rule = Callable[[Module], Found]
+
+RULES: Dict[Rule, List[Tuple[str, str]]] = {
+    imports_only_lower_levels: [
+        ('files', 'from stagerunner.locks import TIMEOUT_S'),
+        ('files', 'from stagerunner.schema import Fault'),
+        ('launch.posix', 'from stagerunner.launch.windows import WindowsLauncher'),
+        ('task', 'from stagerunner import scheduler'),
+        ('retry', 'import stagerunner.files'),
+        ('retry', 'def f():\n    from stagerunner.files import Stat'),
+        ('retry', 'from stagerunner.nowhere import x'),
+    ],
+    imports_from_the_defining_module: [
+        ('task', 'from stagerunner.plan import Reason'),
+        ('task', 'from stagerunner.state import StateNames'),
+        ('task', 'from stagerunner import Stage'),
+        ('task', 'from stagerunner.locks import _open'),
+        ('task', 'from .plan import decide'),
+        ('task', 'from . import plan'),
+    ],
+    imports_own_modules_at_its_top: [
+        ('cli', 'def f():\n    from stagerunner.run import execute'),
+        ('cli', 'class C:\n    def f(self):\n        import stagerunner.run'),
+    ],
+    touches_no_private_name: [
+        ('task', 'from stagerunner import retry\nretry._says("x", "y")'),
+        ('task', 'def f(lock):\n    return lock._file'),
+    ],
+    imports_late_what_is_slow: [
+        ('plan', 'def f():\n    import json'),
+        ('plan', 'import subprocess'),
+        ('plan', 'from ast import parse'),
+    ],
+    imports_nothing_forbidden: [
+        ('plan', 'import socket'), ('plan', 'def f():\n    from http import client'),
+        ('plan', 'import concurrent.futures'), ('plan', 'from dataclasses import dataclass'),
+    ],
+    imports_only_what_it_owns: [
+        ('plan', 'import time'), ('scheduler', 'from time import sleep'),
+        ('task', 'def f():\n    import subprocess'), ('plan', 'import random'),
+        ('files', 'import tempfile'),
+    ],
+    names_only_what_it_owns: [
+        ('task', 'import os\nos.replace("a", "b")'), ('commit', 'import os\nf = os.fsync'),
+        ('scheduler', 'import os\nos.kill(1, 9)'), ('run', 'import os\nos.environ["X"]'),
+        ('run', 'import sys\nsys.stdout.write("x")'), ('run', 'from os import replace'),
+        ('run', 'from signal import signal'), ('files', 'import os\nos.rename("a", "b")'),
+    ],
+    calls_only_what_it_owns: [
+        ('run', 'print("x")'), ('run', 'def f():\n    eval("1")'), ('cli', 'input()'),
+        ('imports', '__import__("x")'),
+    ],
+    writes_only_names_of_its_own_files: [
+        ('run', 'import os\nos.path.join("x", "state")'), ('run', 'x = "state/logs"'),
+        ('run', 'x = f"state/{y}"'), ('run', 'x = f"{root}/locks/{y}"'),
+        ('run', 'x = f"{y}.lock"'), ('run', 'x = f"run_{y}.json"'), ('run', 'x = "index.json"'),
+        ('locks', 'x = "state"'), ('task', 'x = f".{y}.done"'), ('task', 'x = f".{y}.partial"'),
+    ],
+    catches_everything_only_to_raise_it_again: [
+        ('run', 'try:\n    x\nexcept Exception:\n    pass'),
+        ('run', 'try:\n    x\nexcept:\n    y()'),
+        ('run', 'try:\n    x\nexcept BaseException as e:\n    raise ValueError from e'),
+    ],
+    is_of_a_size_to_read: [
+        ('run', 'x = 1\n' * 401),
+        ('run', 'def f():\n' + '    x = 1\n' * 70),
+    ],
+    says_what_it_is_for: [
+        ('run', 'x = 1'), ('run', '"""no full stop"""'), ('run', '"""Good."""\ndef f(): pass'),
+        ('run', '"""Good."""\nclass C:\n    """no full stop"""'),
+    ],
+    postpones_annotations: [('run', 'x = 1')],
+}
+
+
+def _by_name(rule: Rule) -> str:
+    return rule.__name__
+
+
+@pytest.mark.parametrize('rule', RULES, ids=_by_name)
+def test_every_module_keeps_the_rule(rule):
+    assert [found for module in MODULES.values() for found in rule(module)] == []
+
+
+@pytest.mark.parametrize(('rule', 'name', 'text'), [
+    pytest.param(rule, name, text, id=f'{rule.__name__}-{number}')
+    for rule, planted in RULES.items() for number, (name, text) in enumerate(planted)])
+def test_a_planted_fault_is_found(rule, name, text):
+    assert rule(make_module(name, text)) != []
+
+
+@pytest.mark.parametrize('rule', RULES, ids=_by_name)
+def test_a_module_without_fault_is_left_alone(rule):
+    text = ('"""What it is for: `state/` and locks/x.lock."""\n'
+            'from __future__ import annotations\n'
+            'import os\n'
+            'from stagerunner import __version__\n'
+            'from stagerunner import retry\n'
+            'from stagerunner.errors import OK\n'
+            'def f(row):\n'
+            '    """Say state/run_x.json."""\n'
+            '    import shutil\n'
+            '    try:\n'
+            '        return os.path.join("a", f"{row}.json"), {"state": row["state"]}\n'
+            '    except BaseException:\n'
+            '        shutil.rmtree("x")\n'
+            '        raise\n')
+
+    assert rule(make_module('task', text)) == []
+
+
+# -- the whole house ---------------------------------------------------------------------
+
+def test_every_module_has_a_level_and_every_level_a_module():
+    assert sorted(MODULES) == sorted(LEVELS)
+
+
+@pytest.mark.parametrize('name', PACKAGES, ids=lambda name: name or 'stagerunner')
+def test_a_package_holds_a_sentence_and_imports_nothing(name):
+    first, *rest = ALL[name].tree.body
+
+    assert ast.get_docstring(ALL[name].tree).endswith('.')
+    assert [node.targets[0].id for node in rest] == ([] if name else ['__version__'])
+
+
+@pytest.mark.parametrize(('table', 'used'), [
+    (LATE, lambda module: {name for name, _ in standard_imports(module.tree)}),
+    (OWNED_MODULES, lambda module: {name for name, _ in standard_imports(module.tree)}),
+    (OWNED_NAMES, lambda module: {f'{node.value.id}.{node.attr}'
+                                  for node in ast.walk(module.tree)
+                                  if isinstance(node, ast.Attribute)
+                                  and isinstance(node.value, ast.Name)}),
+    (OWNED_CALLS, lambda module: {node.func.id for node in ast.walk(module.tree)
+                                  if isinstance(node, ast.Call)
+                                  and isinstance(node.func, ast.Name)}),
+], ids=['LATE', 'OWNED_MODULES', 'OWNED_NAMES', 'OWNED_CALLS'])
+def test_no_table_allows_what_nobody_does(table, used):
+    """An exception that is not needed any more goes, or it would let in the next one."""
+    really = {(key, name) for name, module in MODULES.items() for key in used(module)}
+    if table is LATE:
+        assert set(table) - {key for key, _ in really} == set()
+    else:
+        allowed = {(key, owner) for key, owners in table.items() for owner in owners}
+        assert allowed - really == set()
+
+
+def test_the_front_door_is_thin_and_loads_the_command_line_only():
+    text = FRONT_DOOR.read_text('utf-8')
+    tree = ast.parse(text)
+
+    assert len(text.splitlines()) <= LINES_OF_THE_FRONT_DOOR
+    assert [own.module for own in own_imports(tree)] == ['cli']
+    assert {name for name, _ in standard_imports(tree)} <= {'gc', 'sys'}
+
+
+def test_shipped_processors_know_one_module_of_the_package():
+    scripts = sorted((SOURCE.parent / 'bin').glob('*.py'))
+
+    assert len(scripts) >= 2
+    assert {own.module for script in scripts
+            for own in own_imports(ast.parse(script.read_text('utf-8')))} == {'processor'}
+
+
+@pytest.mark.parametrize(('module', 'absent'), [
+    ('stagerunner.cli', sorted({*LATE, *NEVER, 'sqlite3'})),
+    ('stagerunner.processor', ['socket', 'subprocess', 'threading', 'argparse', 'tempfile',
+                               'stagerunner.definition']),
+])
+def test_starting_up_loads_nothing_that_is_slow_or_opens_sockets(tmp_path, module, absent):
+    """What the standard modules load that we import at the top is theirs to answer for."""
+    late = {name for loaded in MODULES.values() for function in inside_functions(loaded.tree)
+            for name, _ in standard_imports(function)}
+    at_the_top = {name for loaded in MODULES.values()
+                  for name, _ in standard_imports(loaded.tree)} - late
+    done = run_process(sys.executable, '-S', '-E', '-c',
+                       f'import sys, {", ".join(sorted(at_the_top))}\n'
+                       'before = set(sys.modules)\n'
+                       f'sys.path.insert(0, {str(SOURCE)!r})\n'
+                       f'import {module}\n'
+                       'print(*sorted(set(sys.modules) - before))\n'
+                       'print(*sorted(sys.modules))', cwd=tmp_path, is_measured=False)
+    ours, everything = (set(line.split()) for line in done.lines)
+
+    assert module in ours, done.err
+    assert ours & set(absent) == set()
+    assert everything & {'socket', 'ssl', 'http', 'asyncio', 'multiprocessing'} == set()
