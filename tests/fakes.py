@@ -23,10 +23,10 @@ from stagerunner.launch.job import Exit
 from stagerunner.launch.job import Fence
 from stagerunner.launch.job import Job
 from stagerunner.launch.job import Launcher
-from stagerunner.task import DONE
-from stagerunner.task import STOPPED
-from stagerunner.task import Performer
-from stagerunner.task import Result
+from stagerunner.result import DONE
+from stagerunner.result import STOPPED
+from stagerunner.result import Performer
+from stagerunner.result import Result
 
 
 class FakeClock(Clock):

@@ -30,24 +30,27 @@ LEVELS = {
     'errors': 0, 'clock': 0, 'events': 0, 'sharing': 0, 'strictjson': 0,
     'files': 1, 'schema': 1, 'retry': 1, 'imports': 1.5,
     'locks': 2, 'definition': 2, 'offline': 2, 'processor': 2, 'report.metrics': 2,
+    'isolation': 2,
     'state.names': 3, 'workspace': 3,
     'state.run': 3.5, 'state.stage': 3.5, 'state.marker': 3.5, 'state.checkpoint': 3.5,
     'environment': 3.5,
     'fingerprint': 4, 'tasks': 4, 'resume': 4, 'publish': 4,
-    'launch.job': 4, 'launch.boot': 4, 'launch.capture': 4.1, 'launch.watch': 4.2,
-    'launch.posix': 4.3, 'launch.windows': 4.4, 'launch.system': 4.5,
-    'facts': 5, 'harvest': 5, 'commit': 5, 'plan': 5.5,
+    'launch.job': 4, 'launch.boot': 4, 'launch.channel': 4, 'launch.processes': 4,
+    'launch.capture': 4.1, 'launch.watch': 4.2, 'launch.keeper': 4.2, 'launch.posix': 4.3,
+    'launch.linux': 4.4, 'launch.windows': 4.4, 'launch.system': 4.5,
+    'fence': 4.1, 'jobs': 4.2,
+    'facts': 5, 'harvest': 5, 'result': 5, 'commit': 5, 'plan': 5.5,
     'task': 6, 'scheduler': 6.5,
     'run': 7,
     'report.console': 8,
-    'commands.run': 9, 'cli': 9.5,
+    'commands.run': 9, 'commands.doctor': 9, 'cli': 9.5,
 }
 
 #: Packages hold a sentence each (the root: the version too) and import nothing.
 PACKAGES = ('', 'state', 'launch', 'report', 'commands')
 
 #: They run inside the processor: what is true of the runner's own process is not true of them.
-IN_THE_PROCESSOR = ('processor', 'launch.boot')
+IN_THE_PROCESSOR = ('processor', 'launch.boot', 'launch.keeper', 'isolation')
 
 #: Standard modules that are imported where they are used, by everybody, and why.
 LATE = {
@@ -61,7 +64,12 @@ LATE = {
     'select': 'a library of its own; needed only when a signal came',
     'selectors': 'slow; needed only when something is launched',
     'shutil': 'slow; needed only to remove a folder',
-    'struct': 'Windows only',
+    'struct': 'needed only when something is launched',
+    '_socket': 'needed only to hand descriptors to a keeper',
+    'array': 'needed only to hand descriptors to a keeper',
+    'marshal': 'needed only to talk to a keeper',
+    'gc': 'needed only in a keeper',
+    'resource': 'POSIX only',
     'subprocess': 'slow; needed only when something is launched',
     'tempfile': 'slow; needed only for a bug',
     'threading': 'slow; Windows only',
@@ -71,25 +79,26 @@ LATE = {
 
 #: Modules that nobody imports, and why.
 NEVER = {
-    **dict.fromkeys(('socket', '_socket', 'ssl', '_ssl', 'http', 'urllib', 'asyncio', 'xmlrpc',
+    **dict.fromkeys(('socket', 'ssl', '_ssl', 'http', 'urllib', 'asyncio', 'xmlrpc',
                      'socketserver', 'ftplib', 'smtplib', 'multiprocessing', 'concurrent'),
                     'an offline tool opens no sockets'),
     'dataclasses': 'importing it takes longer than starting Python',
     'logging': 'its handlers load socket',
-    'importlib': 'what is loaded is said by import statements',
 }
 
 #: Imported by these modules only.
 OWNED_MODULES = {
-    'time': ('clock',),
-    'subprocess': ('launch.posix', 'launch.windows', 'launch.system'),
+    'time': ('clock', 'launch.keeper'),
+    # A command is loaded when it is called, by its name.
+    'importlib': ('cli',),
+    'subprocess': ('launch.posix', 'launch.linux', 'launch.windows', 'launch.system'),
     'selectors': ('launch.posix',),
-    'ctypes': ('launch.windows', 'sharing'),
+    'ctypes': ('launch.windows', 'sharing', 'isolation'),
     'threading': ('launch.windows', 'sharing'),
     'queue': ('launch.windows',),
     'fcntl': ('locks', 'files'),
     'msvcrt': ('locks',),
-    'signal': ('launch.posix', 'launch.windows', 'commands.run', 'retry'),
+    'signal': ('launch.posix', 'launch.linux', 'launch.windows', 'commands.run', 'retry'),
     'argparse': ('cli',),
     'tempfile': ('cli',),
     'random': ('cli',),
@@ -140,7 +149,7 @@ OWNED_TEXTS = {
     r'(run|metrics|stage|checkpoint|progress|retry|items|audit)_.*\.jsonl?': ('state.names',),
     r'(.*/)?(index|pipeline_checkpoint)\.json': ('state.names',),
     r'\..*\.done': ('state.marker',),
-    r'\..*\.partial': ('publish',),
+    r'\..*\.partial': ('publish', 'tasks'),
 }
 
 #: Constants that have the form of a file name and are none of ours to read or write.

@@ -20,14 +20,14 @@ from stagerunner.events import TaskFailed
 from stagerunner.events import TaskInterrupted
 from stagerunner.events import TaskRetrying
 from stagerunner.events import TaskSkipped
+from stagerunner.result import BROKEN
+from stagerunner.result import BUSY
+from stagerunner.result import SKIPPED
 from stagerunner.retry import PERMANENT
 from stagerunner.retry import TRANSIENT
 from stagerunner.retry import UNKNOWN
 from stagerunner.scheduler import Outcome
 from stagerunner.scheduler import Scheduler
-from stagerunner.task import BROKEN
-from stagerunner.task import BUSY
-from stagerunner.task import SKIPPED
 from stagerunner.tasks import Task
 from stagerunner.tasks import make_tasks
 from stagerunner.workspace import load

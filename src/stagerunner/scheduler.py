@@ -30,13 +30,13 @@ from stagerunner.events import TaskSkipped
 from stagerunner.locks import POLL_S
 from stagerunner.locks import stage_lock
 from stagerunner.plan import MATCHED
-from stagerunner.task import BROKEN
-from stagerunner.task import BUSY
-from stagerunner.task import DONE
-from stagerunner.task import SKIPPED
-from stagerunner.task import STOPPED
-from stagerunner.task import Performer
-from stagerunner.task import Result
+from stagerunner.result import BROKEN
+from stagerunner.result import BUSY
+from stagerunner.result import DONE
+from stagerunner.result import SKIPPED
+from stagerunner.result import STOPPED
+from stagerunner.result import Performer
+from stagerunner.result import Result
 from stagerunner.tasks import Task
 
 

@@ -8,7 +8,6 @@ is held from before the look that binds until the result is durable.
 from __future__ import annotations
 
 import os
-from typing import Any
 from typing import Callable
 from typing import Dict
 from typing import List
@@ -16,7 +15,6 @@ from typing import Mapping
 from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
-from typing import Tuple
 
 from stagerunner import retry
 from stagerunner.clock import Clock
@@ -24,14 +22,12 @@ from stagerunner.clock import stamp
 from stagerunner.commit import Finished
 from stagerunner.commit import commit
 from stagerunner.errors import FAILED
-from stagerunner.errors import OK
 from stagerunner.errors import STATE
 from stagerunner.errors import InputChanged
 from stagerunner.errors import RunnerError
 from stagerunner.errors import StageError
 from stagerunner.errors import Unreadable
 from stagerunner.events import Event
-from stagerunner.events import Reason
 from stagerunner.events import TaskRestarted
 from stagerunner.events import TaskResumed
 from stagerunner.events import TaskStarted
@@ -51,11 +47,9 @@ from stagerunner.jobs import Order
 from stagerunner.jobs import make_job
 from stagerunner.jobs import start_environment
 from stagerunner.launch.job import INTERRUPTED as ASKED_TO_STOP
-from stagerunner.launch.job import TIMED_OUT
 from stagerunner.launch.job import Exit
 from stagerunner.launch.job import Job
 from stagerunner.launch.job import Launcher
-from stagerunner.launch.job import Usage
 from stagerunner.locks import Lock
 from stagerunner.locks import holder_of
 from stagerunner.locks import stage_lock
@@ -66,6 +60,14 @@ from stagerunner.plan import decide
 from stagerunner.publish import discard
 from stagerunner.publish import prepare
 from stagerunner.publish import private_folder
+from stagerunner.result import BROKEN
+from stagerunner.result import BUSY
+from stagerunner.result import DONE
+from stagerunner.result import SKIPPED
+from stagerunner.result import STOPPED
+from stagerunner.result import Performer
+from stagerunner.result import Result
+from stagerunner.result import error_of
 from stagerunner.resume import Binding
 from stagerunner.resume import final_offset
 from stagerunner.resume import forget_progress
@@ -78,57 +80,8 @@ from stagerunner.state.marker import marker_path
 from stagerunner.state.names import StateNames
 from stagerunner.tasks import Task
 
-#: How an attempt can end.
-DONE, SKIPPED, BROKEN, STOPPED, BUSY = 'ok', 'skipped', 'failed', 'interrupted', 'busy'
-
-
 #: Progress that lies aside is shown in `state/` this often, in seconds.
 _MIRROR_S = 1.0
-
-
-class Result(NamedTuple):
-    """What came of one attempt; of a skip, the key and when the outputs were made.
-
-    `exit_code` is what the runner exits with because of this result, `code`
-    what the processor ended with (None when it was not started).
-    """
-
-    task: Task
-    status: str
-    attempt: int
-    started_at: str = ''
-    duration_s: float = 0.0
-    reasons: Tuple[Reason, ...] = ()
-    key: str = ''
-    done_at: str = ''
-    code: Optional[int] = None
-    exit_code: int = OK
-    error: str = ''
-    error_class: str = ''
-    log: str = ''
-    tail: Tuple[str, ...] = ()
-    line_offset: int = 0
-    is_verified: bool = True
-    is_staged: bool = True
-    total_lines: Optional[int] = None
-    usage: Usage = Usage()
-    isolation: Dict[str, Any] = {}
-
-
-class Performer:
-    """What the scheduler needs to get tasks done; a dry run and tests bring another one."""
-
-    def start(self, task: Task, attempt: int) -> Optional[Result]:
-        """Begin an attempt; return its result when there is nothing to wait for."""
-        raise NotImplementedError
-
-    def wait(self, timeout_s: Optional[float]) -> List[Result]:
-        """Return the results of attempts that ended, after at most so long."""
-        raise NotImplementedError
-
-    def stop(self, *, at_once: bool) -> None:
-        """Ask what runs to end; the results come from `wait` as always."""
-        raise NotImplementedError
 
 
 class Setting(NamedTuple):
@@ -421,24 +374,3 @@ class Attempts(Performer):
     def _shown(self, path: str) -> str:
         """Return a path below the root as people write it."""
         return os.path.relpath(path, self.setting.root).replace(os.sep, '/')
-
-
-def error_of(task: Task, ended: Exit) -> Tuple[str, str]:
-    """Return error text and class of a processor that ended by itself or by its time-out.
-
-    The text is empty for a success; otherwise it ends in the last lines of stderr.
-    """
-    lines = '\n'.join(ended.stderr_lines)
-    if ended.stopped == TIMED_OUT:
-        return _with_lines(f'timed out after {task.stage.timeout_s:g}s', lines), retry.TRANSIENT
-    if ended.start_error:
-        return f'{task.stage.processor} cannot be started: {ended.start_error}', retry.PERMANENT
-    if ended.exit_code == 0:
-        return '', ''
-    what = (f'killed by signal {-ended.exit_code}' if ended.exit_code < 0
-            else f'exit code {ended.exit_code}')
-    return _with_lines(what, lines), retry.classify_exit(ended.exit_code, ended.stderr_lines)
-
-
-def _with_lines(what: str, lines: str) -> str:
-    return f'{what}\n{lines}' if lines else what

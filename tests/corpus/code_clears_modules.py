@@ -8,5 +8,6 @@ import abc  # noqa: E402
 import io  # noqa: E402
 import os  # noqa: E402
 
-print(os.getcwd() == os.path.abspath('.'), io.StringIO('x').read(), abc.ABC.__name__, sorted(os.environ)[:2])
+print(os.getcwd() == os.path.abspath('.'), io.StringIO('x').read(), abc.ABC.__name__,
+      sorted(os.environ)[:2])
 print(names == sorted(set(names) | {'os', 'io', 'abc'}))

@@ -5,7 +5,7 @@ import sys
 logging.basicConfig(format='%(levelname)s %(name)s %(module)s %(funcName)s %(lineno)d %(message)s')
 logging.getLogger('own').warning('a warning')
 try:
-    1 / 0
+    raise ZeroDivisionError('by hand')
 except ZeroDivisionError:
     logging.exception('with a traceback')
 logging.captureWarnings(True)

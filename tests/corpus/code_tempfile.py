@@ -3,7 +3,8 @@ import os
 import tempfile
 
 with tempfile.TemporaryDirectory() as folder:
-    print(os.path.dirname(folder) == tempfile.gettempdir(), tempfile.gettempdir(), os.listdir(folder))
+    print(os.path.dirname(folder) == tempfile.gettempdir(), tempfile.gettempdir(),
+          os.listdir(folder))
     names = {tempfile.mktemp() for _ in range(20)}
     print(len(names))
 with tempfile.NamedTemporaryFile('w+') as file:

@@ -3,7 +3,8 @@ import sys
 import zipfile
 
 with zipfile.ZipFile('archive.zip', 'w') as archive:
-    archive.writestr('packed.py', '"""Packed."""\nimport sys\nNAME = __name__\ndef fail():\n    raise ValueError("zip")\n')
+    archive.writestr('packed.py', '"""Packed."""\nNAME = __name__\n'
+                     'def fail():\n    raise ValueError("zip")\n')
 sys.path.insert(0, 'archive.zip')
 import packed
 

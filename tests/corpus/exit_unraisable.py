@@ -11,7 +11,8 @@ class Bad:
 
 bad = Bad()
 del bad
-sys.unraisablehook = lambda raised: print('hook', raised.exc_type, raised.exc_value, raised.err_msg)
+sys.unraisablehook = lambda raised: print('hook', raised.exc_type, raised.exc_value,
+                                          raised.err_msg)
 bad = Bad()
 del bad
 at_the_end = Bad()

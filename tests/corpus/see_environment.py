@@ -8,4 +8,5 @@ print(sorted(os.environb))
 print(sorted(posix.environ.items()))
 print(sorted(subprocess.run(['env'], stdout=subprocess.PIPE).stdout.splitlines()))
 os.environ['ADDED'] = 'later'
-print(os.getenv('ADDED'), subprocess.run(['sh', '-c', 'echo $ADDED'], stdout=subprocess.PIPE).stdout)
+print(os.getenv('ADDED'),
+      subprocess.run(['sh', '-c', 'echo $ADDED'], stdout=subprocess.PIPE).stdout)

@@ -18,8 +18,12 @@ import threading  # noqa: E402
 import typing  # noqa: E402
 
 print([name for name in sys.modules if name not in before])
-print(json.dumps({'a': [1]}), re.sub('a', 'b', 'aaa'), struct.calcsize('Q'), decimal.Decimal(1) / 3)
-print(hashlib.sha256(b'x').hexdigest(), random.Random(3).random(), os.sep, tempfile.template)
-print(ctypes.sizeof(ctypes.c_long), ctypes.CDLL(None).abs(-3), select.EPOLLIN, threading.active_count())
-print(subprocess.list2cmdline(['a b']), typing.get_type_hints(json.loads), collections.Counter('aab'))
+print(json.dumps({'a': [1]}), re.sub('a', 'b', 'aaa'), struct.calcsize('Q'),
+      decimal.Decimal(1) / 3)
+print(hashlib.sha256(b'x').hexdigest(), random.Random(3).random(), os.sep,
+      tempfile.template)
+print(ctypes.sizeof(ctypes.c_long), ctypes.CDLL(None).abs(-3), select.EPOLLIN,
+      threading.active_count())
+print(subprocess.list2cmdline(['a b']), typing.get_type_hints(json.loads),
+      collections.Counter('aab'))
 print(hasattr(collections, 'abc'), [name for name in dir(os) if name.startswith('fork')])

@@ -8,4 +8,5 @@ for number in range(1, signal.NSIG):
         print(number, signal.getsignal(number))
     except ValueError:
         continue
-print(signal.set_wakeup_fd(-1), signal.getitimer(signal.ITIMER_REAL), signal.pthread_sigmask(0, []))
+print(signal.set_wakeup_fd(-1), signal.getitimer(signal.ITIMER_REAL),
+      signal.pthread_sigmask(0, []))

@@ -3,7 +3,8 @@ import warnings
 
 import helper
 
-print([(action, message and message.pattern, kind, module and getattr(module, 'pattern', module), line)
+print([(action, getattr(message, 'pattern', message), kind, getattr(module, 'pattern', module),
+        line)
        for action, message, kind, module, line in warnings.filters])
 for kind in (UserWarning, DeprecationWarning, PendingDeprecationWarning, ResourceWarning,
              ImportWarning, SyntaxWarning, FutureWarning, BytesWarning):

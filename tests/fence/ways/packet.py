@@ -11,6 +11,9 @@ from _way import port
 AF_PACKET, ETH_P_IPV6 = 17, 0x86DD
 UDP = 17
 
+#: The address of a device without one.
+NOBODY = bytes(6)
+
 #: ::1 (the kernel takes 127.0.0.1 from its own IP only).
 OWN = bytes(15) + b'\1'
 
@@ -23,7 +26,7 @@ def go():
     total = checksum(OWN + OWN + struct.pack('>II', length, UDP) + plain)
     datagram = plain[:6] + struct.pack('>H', total) + plain[8:]
     packet = struct.pack('>IHBB', 6 << 28, length, UDP, 64) + OWN + OWN + datagram
-    module.socket(AF_PACKET, module.SOCK_DGRAM).sendto(packet, ('lo', ETH_P_IPV6))
+    module.socket(AF_PACKET, module.SOCK_DGRAM).sendto(packet, ('lo', ETH_P_IPV6, 0, 0, NOBODY))
 
 
 attempt(go)

@@ -1,0 +1,87 @@
+"""What can come of an attempt, and the seam through which the scheduler gets attempts made."""
+
+from __future__ import annotations
+
+from typing import Any
+from typing import Dict
+from typing import List
+from typing import NamedTuple
+from typing import Optional
+from typing import Tuple
+
+from stagerunner import retry
+from stagerunner.errors import OK
+from stagerunner.events import Reason
+from stagerunner.launch.job import TIMED_OUT
+from stagerunner.launch.job import Exit
+from stagerunner.launch.job import Usage
+from stagerunner.tasks import Task
+
+#: How an attempt can end.
+DONE, SKIPPED, BROKEN, STOPPED, BUSY = 'ok', 'skipped', 'failed', 'interrupted', 'busy'
+
+
+class Result(NamedTuple):
+    """What came of one attempt; of a skip, the key and when the outputs were made.
+
+    `exit_code` is what the runner exits with because of this result, `code`
+    what the processor ended with (None when it was not started).
+    """
+
+    task: Task
+    status: str
+    attempt: int
+    started_at: str = ''
+    duration_s: float = 0.0
+    reasons: Tuple[Reason, ...] = ()
+    key: str = ''
+    done_at: str = ''
+    code: Optional[int] = None
+    exit_code: int = OK
+    error: str = ''
+    error_class: str = ''
+    log: str = ''
+    tail: Tuple[str, ...] = ()
+    line_offset: int = 0
+    is_verified: bool = True
+    is_staged: bool = True
+    total_lines: Optional[int] = None
+    usage: Usage = Usage()
+    isolation: Dict[str, Any] = {}
+
+
+class Performer:
+    """What the scheduler needs to get tasks done; a dry run and tests bring another one."""
+
+    def start(self, task: Task, attempt: int) -> Optional[Result]:
+        """Begin an attempt; return its result when there is nothing to wait for."""
+        raise NotImplementedError
+
+    def wait(self, timeout_s: Optional[float]) -> List[Result]:
+        """Return the results of attempts that ended, after at most so long."""
+        raise NotImplementedError
+
+    def stop(self, *, at_once: bool) -> None:
+        """Ask what runs to end; the results come from `wait` as always."""
+        raise NotImplementedError
+
+
+def error_of(task: Task, ended: Exit) -> Tuple[str, str]:
+    """Return error text and class of a processor that ended by itself or by its time-out.
+
+    The text is empty for a success; otherwise it ends in the last lines of stderr.
+    """
+    lines = '\n'.join(ended.stderr_lines)
+    if ended.stopped == TIMED_OUT:
+        return _with_lines(f'timed out after {task.stage.timeout_s:g}s', lines), retry.TRANSIENT
+    if ended.start_error:
+        return f'{task.stage.processor} cannot be started: {ended.start_error}', retry.PERMANENT
+    if ended.exit_code == 0:
+        return '', ''
+    what = (f'killed by signal {-ended.exit_code}' if ended.exit_code < 0
+            else f'exit code {ended.exit_code}')
+    return _with_lines(what, lines), retry.classify_exit(ended.exit_code, ended.stderr_lines)
+
+
+def _with_lines(what: str, lines: str) -> str:
+    return f'{what}\n{lines}' if lines else what

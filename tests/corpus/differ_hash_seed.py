@@ -1,0 +1,2 @@
+"""Print a hash that is random."""
+print(hash('a'))
