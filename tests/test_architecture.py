@@ -93,7 +93,7 @@ OWNED_MODULES = {
     'importlib': ('cli',),
     'subprocess': ('launch.posix', 'launch.linux', 'launch.windows', 'launch.system'),
     'selectors': ('launch.posix',),
-    'ctypes': ('launch.windows', 'sharing', 'isolation'),
+    'ctypes': ('launch.windows', 'sharing', 'isolation', 'launch.boot'),
     'threading': ('launch.windows', 'sharing'),
     'queue': ('launch.windows',),
     'fcntl': ('locks', 'files'),
@@ -119,14 +119,15 @@ OWNED_NAMES = {
     # How a run is listened to belongs to the command, what a signal is called to `retry`.
     'signal.signal': ('commands.run',),
     'sys.exit': ('launch.boot',),
-    'sys.modules': ('launch.boot',),
+    'sys.modules': ('launch.boot', 'launch.keeper'),
 }
 
 #: The same for many names at once.
 OWNED_PATTERNS = {
-    r'os\.(link|symlink|remove|removedirs|fdatasync|sync|chdir|_exit)': (),
+    r'os\.(link|symlink|remove|removedirs|fdatasync|sync)': (),
+    r'os\.(chdir|_exit)': ('launch.keeper', 'isolation'),
     r'os\.(fork\w*|kill|killpg|wait\w*|system|popen|exec\w+|spawn\w+|posix_spawn\w*|pidfd_open'
-    r'|abort|setsid|setpgid)': tuple(name for name in LEVELS if name.startswith('launch.')),
+    r'|abort|setsid|setpgid)': ('isolation', *_LAUNCH),
     r'os\.(environb?|getenvb?|putenv|unsetenv|getcwdb?)|sys\.(argv|_*(stdin|stdout|stderr)_*)':
         ('cli', *IN_THE_PROCESSOR),
 }
@@ -137,7 +138,8 @@ PRIVATE = {('launch.windows', '_handle'): 'subprocess shows the handle of a proc
 #: Built-in functions that these modules alone may call.
 OWNED_CALLS = {
     'print': (), 'input': (), 'exit': (), 'quit': (), 'breakpoint': (), 'globals': (),
-    'eval': (), 'exec': ('launch.boot',), 'compile': ('launch.boot',),
+    'eval': (), 'exec': ('launch.boot', 'launch.keeper'),
+    'compile': ('launch.boot',),
     '__import__': ('launch.boot',),
 }
 
@@ -158,8 +160,9 @@ HARMLESS_TEXTS = {
     ('definition', 'locks'): 'refused as an output folder',
 }
 
-#: Who may catch everything without raising it again: the last line of the program.
-LAST_LINE = ('cli',)
+#: Who may catch everything without raising it again: the last line of the program, and of a
+#: processor's.
+LAST_LINE = ('cli', 'launch.boot', 'launch.keeper')
 
 LINES_PER_MODULE = 400
 LINES_PER_FUNCTION = 70
@@ -314,6 +317,9 @@ def imports_from_the_defining_module(module: Module) -> Found:
 
 
 def imports_own_modules_at_its_top(module: Module) -> Found:
+    if module.name == 'launch.keeper':
+        # It finds the package only when it was told where it is, and forgets it again.
+        return []
     return [f'{module.name}:{own.line}: imports {own.module} inside a function'
             for function in inside_functions(module.tree) for own in own_imports(function)]
 
@@ -420,8 +426,8 @@ def says_what_it_is_for(module: Module) -> Found:
 
 
 def postpones_annotations(module: Module) -> Found:
-    if module.name == 'launch.boot':
-        # Compiled inside the processor, at each of its starts.
+    if module.name in ('launch.boot', 'launch.keeper'):
+        # What they import a fresh interpreter would not have.
         return []
     is_there = any(isinstance(node, ast.ImportFrom) and node.module == '__future__'
                    for node in module.tree.body)

@@ -155,7 +155,7 @@ class Bench:
         """Return an environment as the runner makes it."""
         inherited = clean_environment(is_measured=False)
         env = {name: inherited[name] for name in ('PATH', 'HOME') if name in inherited}
-        env.update(LANG='C.UTF-8', CORPUS='a b\nc', EMPTY='')
+        env.update(LANG='C.UTF-8', CORPUS='a b\nc', EMPTY='', PIPELINE_RUN_ID='r1')
         for name, value in changes.items():
             env.pop(name, None)
             if value is not None:

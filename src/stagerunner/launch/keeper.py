@@ -183,15 +183,15 @@ class Keeper:
     def _restore(self, job):
         """Make this interpreter look as if it had just been started for the processor."""
         self.channel.close()
-        env = job['env']
-        if 'LC_CTYPE' not in env and 'LC_CTYPE' in os.environ:
+        env, argv = job['env'], [os.fsdecode(part) for part in job['argv']]
+        if b'LC_CTYPE' not in env and 'LC_CTYPE' in os.environ:
             # Not given to the keeper either: the interpreter set it at its start (PEP 538).
-            env['LC_CTYPE'] = os.environ['LC_CTYPE']
+            env[b'LC_CTYPE'] = os.environb[b'LC_CTYPE']
         os.environ.clear()
-        os.environ.update(env)
+        os.environb.update(env)
         if hasattr(sys, 'orig_argv'):
-            sys.orig_argv = list(job['argv'])
-        sys.argv = job['argv'][1:]
+            sys.orig_argv = argv
+        sys.argv = argv[1:]
         for finder in sys.path_importer_cache.values():
             if hasattr(finder, 'invalidate_caches'):
                 finder.invalidate_caches()

@@ -103,8 +103,8 @@ class LinuxLauncher(PosixLauncher):
         self.idle.append(start_keeper(kind, env))
         return self.idle[-1].fence
 
-    def _finish(self, running: Piped) -> Exit:
-        ended = super()._finish(running)
+    def finish(self, running: Piped) -> Exit:
+        ended = super().finish(running)
         assert isinstance(running, _Kept)
         keeper = running.keeper
         self.busy.remove(keeper)
@@ -137,11 +137,10 @@ class KeeperHandle:
         output, output_end = os.pipe()
         errors, errors_end = os.pipe()
         try:
-            argv = command_of(job)
             self.channel.send({
-                'verb': 'run', 'argv': argv, 'env': environment_of(job), 'cwd': job.cwd,
-                'warm': is_warm, 'limits': dict(job.limits),
-                'files': None if job.files is None else tuple(job.files),
+                'verb': 'run', 'argv': in_bytes(command_of(job)),
+                'env': in_bytes(environment_of(job)), 'cwd': in_bytes(job.cwd),
+                'warm': is_warm, 'limits': dict(job.limits), 'files': in_bytes(job.files),
             }, [output_end, errors_end, *job.inherited])
         except OSError:
             os.close(output)
@@ -228,6 +227,15 @@ class _Kept(Piped):
         return super().close(now)
 
 
+def in_bytes(value: Any) -> Any:
+    """Return paths and variables as the system has them: a keeper may spell text otherwise."""
+    if isinstance(value, str):
+        return os.fsencode(value)
+    if isinstance(value, dict):
+        return {os.fsencode(name): os.fsencode(text) for name, text in value.items()}
+    return value if value is None else [in_bytes(part) for part in value]
+
+
 def _send(channel: Any, message: Any) -> None:
     """Send to a keeper that may be gone: who reads its answer finds out."""
     try:
@@ -266,7 +274,7 @@ def start_keeper(kind: Kind, env: Dict[str, str]) -> KeeperHandle:
         theirs.close()
     channel = Channel(ours.detach())
     if kind.is_fenced:
-        _send(channel, clean)
+        _send(channel, in_bytes(clean))
     ready = select.select([channel], [], [], _READY_S)[0]
     message = channel.receive()[0] if ready else None
     handle = KeeperHandle(kind, process, channel,

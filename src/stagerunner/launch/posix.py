@@ -86,7 +86,7 @@ class PosixLauncher(Launcher):
         ended = [running for running in self.running.values() if running.tree.has_ended()]
         for running in self.running.values():
             running.enforce(now)
-        return [self._finish(running) for running in ended]
+        return [self.finish(running) for running in ended]
 
     def stop_all(self, why: str, *, at_once: bool = False) -> None:
         for running in self.running.values():
@@ -103,7 +103,8 @@ class PosixLauncher(Launcher):
                 limits.append(_POLL_S if running.pipes else _POLL_S / 10)
         return max(0.0, min(limits)) if limits else None
 
-    def _finish(self, running: Piped) -> Exit:
+    def finish(self, running: Piped) -> Exit:
+        """Take the last of what a job printed and give back what it had."""
         del self.running[running.job.task]
         running.drain()
         for descriptor in [*running.pipes, *running.events()]:
