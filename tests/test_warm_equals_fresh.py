@@ -93,6 +93,7 @@ VARIANTS: Dict[str, Tuple[Dict[str, Optional[str]], str]] = {
     'customised': ({'PYTHONPATH': '{folder}/site'}, 'see_modules exit_text exit_finalizers'),
     'no compiled code': ({'PYTHONDONTWRITEBYTECODE': '1'}, 'see_flags code_helper_twice'),
     'allocator': ({'PYTHONMALLOC': 'malloc', 'MALLOC_ARENA_MAX': '1'}, 'exit_finalizers'),
+    'debugging allocator': ({'PYTHONMALLOC': 'debug'}, 'exit_finalizers'),
     'names that are not text': ({'ODD\udcff': '\udcfe', 'LINES': 'a\nb'}, 'see_environment'),
 }
 

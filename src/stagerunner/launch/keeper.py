@@ -33,6 +33,10 @@ import time  # noqa: E402
 _SWEEPS = 400
 _SWEEP_PAUSE_S = 0.005
 
+#: What ends when it sees that a job ended (a resource tracker, the end of a pipeline)
+#: has this long to do so, in seconds; it is no leftover.
+_PATIENCE_S = 0.1
+
 #: Signals that an interpreter ignores, and would hand down ignored to a program.
 _IGNORED = (_signal.SIGPIPE, _signal.SIGXFSZ)
 
@@ -60,7 +64,7 @@ class Keeper:
     def serve(self):
         """Run jobs; returns only in the fork that is to become a warm processor."""
         while True:
-            message, descriptors = self.channel.receive()
+            message, descriptors = self._receive()
             if message is None:
                 os._exit(0)
             if message['verb'] != 'run':
@@ -84,12 +88,19 @@ class Keeper:
                 self._drain()
                 found, status, usage = os.wait4(process, os.WNOHANG)
                 if found:
-                    leftovers = self._sweep()
+                    leftovers = self._sweep(0.0 if os.WIFSIGNALED(status) else _PATIENCE_S)
                     self.channel.send(('ended', status, tuple(usage), leftovers))
                     return
                 self._reap_adopted(process)
             if self.channel in ready:
-                self._obey(process, self.channel.receive()[0])
+                self._obey(process, self._receive()[0])
+
+    def _receive(self):
+        """Return an order with its descriptors; (None, []) when nobody can give any."""
+        try:
+            return self.channel.receive()
+        except OSError:
+            return None, []
 
     def _drain(self):
         try:
@@ -119,22 +130,44 @@ class Keeper:
         elif message['verb'] == 'kill':
             os.kill(process, _signal.SIGKILL)
 
-    def _sweep(self):
+    def _sweep(self, patience_s=0.0):
         """Kill every descendant that is left; return how many there were."""
+        until = time.monotonic() + patience_s
+        while not self._is_alone() and time.monotonic() < until:
+            time.sleep(_SWEEP_PAUSE_S)
         seen = set()
         for _ in range(_SWEEPS):
-            try:
-                if os.waitpid(-1, os.WNOHANG)[0]:
-                    continue
-            except OSError as error:
-                if error.errno == errno.ECHILD:
-                    return len(seen)
-                raise
+            if self._is_alone():
+                break
             found = self.processes.descendants(os.getpid())
             seen.update(found)
-            self.processes.signal_all(found, _signal.SIGKILL)
+            self._kill(found)
             time.sleep(_SWEEP_PAUSE_S)
         return len(seen)
+
+    def _is_alone(self):
+        """Take note of who ended; True when nobody is left."""
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return True
+        return False
+
+    def _kill(self, processes):
+        """Kill processes with their groups: a group is hit as a whole, however fast it forks."""
+        groups = set()
+        for process in processes:
+            try:
+                groups.add(os.getpgid(process))
+            except OSError:
+                continue
+        for group in groups - {os.getpgrp()}:
+            try:
+                os.killpg(group, _signal.SIGKILL)
+            except OSError:
+                continue
+        self.processes.signal_all(processes, _signal.SIGKILL)
 
     # -- in the fork -------------------------------------------------------------
 
@@ -209,6 +242,10 @@ def has_acting_start():
         origin = getattr(sys.modules.get(name), '__file__', None)
         if name in _modules and os.path.dirname(origin or '') != library:
             return True
+    if sys.version_info[:2] == (3, 8) and (
+            sys.flags.dev_mode or 'debug' in os.environ.get('PYTHONMALLOC', '')):
+        # With the debugging allocator any fork of Python 3.8 crashes when it ends.
+        return True
     path = os.environ.get('PYTHONPATH')
     return (any(os.environ.get(name) for name in _TELLING)
             or len(os.listdir('/proc/self/task')) > 1
