@@ -35,18 +35,19 @@ function Find-Python {
 }
 
 function Get-VenvPython {
-    if (Test-Path (Join-Path $venv 'bin/python')) { return Join-Path $venv 'bin/python' }
+    if (Test-Path -LiteralPath (Join-Path $venv 'bin/python')) { return Join-Path $venv 'bin/python' }
     return Join-Path $venv 'Scripts\python.exe'
 }
 
 function Get-Version([string] $exe) {
-    if (Test-Path $exe) { return & $exe -c 'import sys; print(sys.version.split()[0])' }
+    if (Test-Path -LiteralPath $exe) { return & $exe -c 'import sys; print(sys.version.split()[0])' }
 }
 
 function Initialize-Venv {
     $version = Get-Version $python
     if ((Get-Version (Get-VenvPython)) -ne $version) {
-        if ((Test-Path (Join-Path $venv '*')) -and -not (Test-Path (Join-Path $venv 'pyvenv.cfg'))) {
+        $content = @(Get-ChildItem -LiteralPath $venv -Force -ErrorAction SilentlyContinue)
+        if ($content.Count -and $content.Name -notcontains 'pyvenv.cfg') {
             Stop-Here "$venv is no virtual environment and not empty; name another folder with VENV" 2
         }
         Write-Host "making $venv with $python"
@@ -56,12 +57,12 @@ function Initialize-Venv {
     $wanted = (@($version) + (Get-Content 'requirements-dev.txt')) -join "`n"
     $stamp = Join-Path $venv 'installed.stamp'
     $present = ''
-    if (Test-Path $stamp) { $present = (Get-Content $stamp) -join "`n" }
+    if (Test-Path -LiteralPath $stamp) { $present = (Get-Content -LiteralPath $stamp) -join "`n" }
     if ($present -ne $wanted) {
         Write-Host "installing requirements-dev.txt into $venv"
         & (Get-VenvPython) -m pip install --quiet --disable-pip-version-check --no-input -r requirements-dev.txt
         Assert-Success
-        Set-Content -Path $stamp -Value $wanted -Encoding ASCII
+        Set-Content -LiteralPath $stamp -Value $wanted -Encoding ASCII
     }
 }
 
@@ -97,22 +98,34 @@ function Invoke-Demo {
     }
 }
 
+function Test-Link($entry) {
+    # Not the attribute ReparsePoint: every folder that OneDrive keeps has it.
+    return $entry.LinkType -in 'SymbolicLink', 'Junction'
+}
+
+# A link goes, what it points to stays; Remove-Item -Recurse is not to be trusted with that.
 function Remove-Entry($entry) {
-    # A link goes, what it points to stays.
-    if ($entry.Attributes -band [IO.FileAttributes]::ReparsePoint) { $entry.Delete() }
-    else { Remove-Item -LiteralPath $entry.FullName -Recurse -Force }
+    if ($entry.PSIsContainer -and -not (Test-Link $entry)) {
+        foreach ($inner in @(Get-ChildItem -LiteralPath $entry.FullName -Force)) { Remove-Entry $inner }
+    }
+    if ($entry.Attributes -band [IO.FileAttributes]::ReadOnly) {
+        $entry.Attributes = $entry.Attributes -bxor [IO.FileAttributes]::ReadOnly
+    }
+    $entry.Delete()
 }
 
 # Not while a run is going on: it would lose the files that keep others out.
 function Clear-Folders {
     foreach ($folder in 'state', 'locks', 'data/work', 'data/output') {
         if (-not (Test-Path $folder)) { New-Item -ItemType Directory -Path $folder | Out-Null }
-        if ((Get-Item $folder -Force).Attributes -band [IO.FileAttributes]::ReparsePoint) {
+        if (Test-Link (Get-Item $folder -Force)) {
             Write-Host "leaving $folder alone: it is a link"
             continue
         }
         Write-Host "emptying $folder"
-        Get-ChildItem $folder -Force | Where-Object { $_.Name -ne '.gitkeep' } | ForEach-Object { Remove-Entry $_ }
+        foreach ($entry in @(Get-ChildItem $folder -Force)) {
+            if ($entry.Name -ne '.gitkeep') { Remove-Entry $entry }
+        }
         $keep = Join-Path $folder '.gitkeep'
         if (-not (Test-Path $keep)) { New-Item -ItemType File -Path $keep | Out-Null }
     }
@@ -123,7 +136,7 @@ if ($verb -in 'help', '-h', '--help') {
     Write-Host $usage
     exit 0
 }
-$isForPytest = -not $verb -or $verb -like '-*' -or (Test-Path (Join-Path $PSScriptRoot ($verb -split '::')[0]))
+$isForPytest = -not $verb -or $verb -like '-*' -or (Test-Path -LiteralPath (Join-Path $PSScriptRoot ($verb -split '::')[0]))
 if ($verb -notin 'demo', 'clean' -and -not $isForPytest) {
     [Console]::Error.WriteLine($usage)
     Stop-Here "unknown command '$verb'" 2
@@ -131,7 +144,7 @@ if ($verb -notin 'demo', 'clean' -and -not $isForPytest) {
 if ($verb -ne 'clean') { $python = Find-Python }
 $venv = Join-Path $PSScriptRoot '.venv'
 if ($env:VENV) { $venv = $ExecutionContext.SessionState.Path.GetUnresolvedProviderPathFromPSPath($env:VENV) }
-Push-Location $PSScriptRoot
+Push-Location -LiteralPath $PSScriptRoot
 try {
     if ($verb -eq 'clean') { Clear-Folders }
     elseif ($verb -eq 'demo') { Invoke-Demo }

@@ -9,8 +9,11 @@ if sys.version_info < (3, 7):  # pragma: no cover - seen only by older interpret
 
 # Starting up makes no garbage; looking for some costs a twentieth of a run with nothing to do.
 gc.disable()
-from stagerunner.cli import main  # noqa: E402 - an old interpreter must get the message above
-
+try:
+    # Not at the top: an old interpreter must get the message above.
+    from stagerunner.cli import main
+except KeyboardInterrupt:
+    sys.exit(130)
 gc.enable()
 
 if __name__ == '__main__':

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import random
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -27,6 +28,12 @@ from support import run_cli as run_front_door
 
 #: Random tests start from here; a failure is repeated with the same number.
 SEED = int(os.environ.get('STAGERUNNER_TEST_SEED', '20251114'))
+
+# Who starts the tests in the background may ignore signals, and what is ignored is inherited: the
+# runner would then, rightly, not be ended by them.
+for _name in ('SIGINT', 'SIGHUP', 'SIGTERM'):
+    if getattr(signal, _name, None) and signal.getsignal(getattr(signal, _name)) == signal.SIG_IGN:
+        signal.signal(getattr(signal, _name), signal.SIG_DFL)
 
 _watch = guards.Watch()
 _watch.install()
@@ -139,6 +146,20 @@ def real_engine(workspace: Workspace) -> Iterator[Engine]:
     engine = Engine(workspace)
     yield engine
     engine.close()
+
+
+@pytest.fixture
+def flushed(monkeypatch: pytest.MonkeyPatch) -> List[str]:
+    """Return the paths of what was flushed to the disk so far, in order (Linux)."""
+    paths: List[str] = []
+    plain = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        plain(descriptor)
+        paths.append(os.readlink(f'/proc/self/fd/{descriptor}'))
+
+    monkeypatch.setattr(os, 'fsync', fsync)
+    return paths
 
 
 @pytest.fixture

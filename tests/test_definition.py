@@ -112,6 +112,10 @@ def test_stages_may_share_an_output_folder():
                            stage('c', outputDir='data/x', outputs=['*']))) == []
 
 
+def test_a_path_may_be_long():
+    assert faults(pipeline(stage(outputDir='/'.join(['x' * 255] * 7) + '/' + 'y' * 208))) == []
+
+
 # -- names -------------------------------------------------------------------------
 
 @pytest.mark.parametrize('name', [

@@ -84,6 +84,22 @@ def test_nothing_that_was_given_is_changed():
     assert inherited == {'A': '1', 'PYTHONPATH': '/lib'} and told.stage.env == {'B': '2'}
 
 
+def test_on_windows_names_are_in_capitals_and_python_prints_utf8(monkeypatch):
+    told = given(env={'Path': 'own', 'PythonPath': '/lib'})
+    with monkeypatch.context() as patch:
+        patch.setattr(os, 'name', 'nt')
+        found = variables(told, {'PATH': 'inherited'})
+        chosen = variables(told, {'PYTHONIOENCODING': 'cp850'})
+
+    assert (found['PATH'], found['PYTHONPATH']) == ('own', f'/lib:{SOURCE}')
+    assert not {'Path', 'PythonPath'} & set(found)
+    assert (found['PYTHONIOENCODING'], chosen['PYTHONIOENCODING']) == ('utf-8', 'cp850')
+
+
+def test_elsewhere_the_encoding_is_that_of_the_machine():
+    assert 'PYTHONIOENCODING' not in variables(given(), {})
+
+
 # -- folders of modules --------------------------------------------------------------
 
 @pytest.mark.parametrize(('inherited', 'declared', 'expected'), [

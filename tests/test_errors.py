@@ -103,3 +103,8 @@ def test_an_error_of_the_system_comes_with_advice_where_there_is_some(number, sa
 
 def test_an_error_of_the_system_without_a_number_says_what_it_has():
     assert os_fault(OSError('Something Odd')) == 'something odd'
+
+
+def test_exit_codes_are_those_of_the_contract():
+    assert (errors.OK, errors.FAILED, errors.REFUSED, errors.BUG, errors.BUSY,
+            errors.STATE) == (0, 1, 2, 3, 4, 5)

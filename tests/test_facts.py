@@ -44,8 +44,9 @@ def observe(workspace, observer):
 
 @pytest.fixture
 def done(workspace, engine):
-    """Return the facts of a workspace whose stage has finished, as a function."""
+    """Return a workspace whose stage has finished."""
     workspace.simple()
+    engine.python_version = '3.11'
     assert engine.run() == 0
     return workspace
 

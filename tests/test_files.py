@@ -274,6 +274,38 @@ def test_flushing_follows_no_link(tmp_path):
         files.sync_file('link')
 
 
+def test_a_new_folder_is_on_the_disk_with_each_folder_above_it(tmp_path, flushed):
+    files.make_folder(str(tmp_path / 'a' / 'b'))
+
+    assert flushed == [str(tmp_path), str(tmp_path / 'a')]
+
+
+@linux
+def test_nothing_is_left_open(odd_files):
+    """Neither by what works nor by what is refused."""
+    def use():
+        for path in ('plain', 'link', 'pipe', 'folder', 'socket', 'missing', '/proc/self/mem'):
+            for call in (lambda path: files.read_bytes(path, 2), files.read_json,
+                         files.digest_file, lambda path: files.read_bytes(path, 100)):
+                with contextlib.suppress(Unreadable, FileNotFoundError):
+                    call(path)
+        for path in ('out', 'n' * 300, 'plain/x'):
+            with contextlib.suppress(StateError):
+                files.write_bytes(path, b'x', durable=True)
+        with no_file_over(1), contextlib.suppress(StateError):
+            files.write_bytes('out', b'xyz', durable=True)
+        files.make_folder('new/er')
+        files.remove_tree('new')
+        for path in ('plain', 'pipe'):
+            with contextlib.suppress(OSError):
+                files.sync_file(path)
+
+    use()
+    before = os.listdir('/proc/self/fd')
+    use()
+    assert os.listdir('/proc/self/fd') == before
+
+
 # -- folders and removal ----------------------------------------
 
 @pytest.mark.parametrize('path', ['', 'a', 'a/b/c', 'there', 'there/d'])

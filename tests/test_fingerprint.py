@@ -24,6 +24,7 @@ from stagerunner.fingerprint import canonical
 from stagerunner.fingerprint import changes
 from stagerunner.fingerprint import digest_input
 from stagerunner.fingerprint import expand_inputs
+from stagerunner.fingerprint import is_unchanged
 from stagerunner.fingerprint import key_of
 from stagerunner.fingerprint import make_parts
 from stagerunner.fingerprint import processor_version
@@ -304,6 +305,7 @@ def test_imports_of_changed_source_are_read_anew(saved, tmp_path):
     assert [wanted.module for wanted in imports] == ['csv']
 
 
+@pytest.mark.slow
 def test_an_index_with_any_byte_changed_is_believed_nowhere(saved):
     """Either nothing is remembered or exactly what was saved (a blank in place of a blank)."""
     sound = Path(saved.path).read_bytes()
@@ -473,6 +475,30 @@ def test_links_that_lead_in_a_circle_come_to_an_end(digests, root):
     names = [name for name, _ in digest_input(digests, str(root), 'in').snapshot]
 
     assert names.count('a.txt') == 1 and len(names) < 20
+
+
+@pytest.mark.parametrize('change, is_unchanged_here', [
+    pytest.param(lambda path: None, True, id='nothing'),
+    pytest.param(lambda path: path.write_text('IN/A.TXT'), False, id='content'),
+    pytest.param(lambda path: path.unlink(), False, id='gone'),
+])
+@pytest.mark.parametrize('tells', [True, False])
+def test_an_input_is_unchanged_while_stat_and_where_needed_content_are(
+        digests, root, monkeypatch, change, is_unchanged_here, tells):
+    entry = digest_input(digests, str(root), 'in/a.txt')
+    monkeypatch.setattr(fingerprint, '_STAT_TELLS', tells)
+
+    change(root / 'in/a.txt')
+
+    assert is_unchanged(digests, str(root), entry) == is_unchanged_here
+
+
+@pytest.mark.parametrize('tells', [True, False])
+def test_where_a_stat_tells_too_little_the_content_is_compared(digests, root, monkeypatch, tells):
+    entry = digest_input(digests, str(root), 'in/a.txt')._replace(digest='of other bytes')
+    monkeypatch.setattr(fingerprint, '_STAT_TELLS', tells)
+
+    assert is_unchanged(digests, str(root), entry) == tells
 
 
 def test_an_input_that_is_gone_has_no_snapshot(root):

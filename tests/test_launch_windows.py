@@ -5,6 +5,7 @@ What needs Windows itself (job objects, CTRL_BREAK) is left to `tests/windows`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -23,9 +24,11 @@ from stagerunner.launch.job import INTERRUPTED
 from stagerunner.launch.job import TIMED_OUT
 from stagerunner.launch.job import Exit
 from stagerunner.launch.job import Job
+from stagerunner.launch.watch import PINNED
 from stagerunner.launch.watch import Tree
 from stagerunner.launch.watch import Watched
 from stagerunner.launch.watch import command_of
+from stagerunner.launch.watch import environment_of
 from stagerunner.launch.windows import WindowsLauncher
 from stagerunner.launch.windows import exit_code_of
 from support import PATIENCE_S
@@ -123,6 +126,24 @@ def test_python_processors_run_the_bytes_that_were_checked(bench):
 
     assert ended.exit_code == 75
     assert 'changed after it was checked' in ended.stderr_lines[-1]
+
+
+def test_no_variable_is_too_long_however_many_helpers_there_are(bench):
+    script = bench.folder / 'work.py'
+    script.write_text('import os\nprint([name for name in os.environ if "PINNED" in name])')
+    digest = hashlib.sha256(script.read_bytes()).hexdigest()
+    helpers = tuple((f'/nowhere/{number:060}.py', '0' * 64) for number in range(2000))
+    job = bench.job('', argv=('work.py',), python=sys.executable,
+                    pinned=((str(script), digest), *helpers))
+
+    held = {name: text for name, text in environment_of(job).items() if PINNED in name}
+    assert bench.launcher.start(job) is None
+
+    assert max(map(len, held.values())) < 32_767
+    assert sorted('\n'.join(held.values()).split('\n')) == sorted(
+        f'{digest} {path}' for path, digest in job.pinned)
+    ended = bench.end()
+    assert (ended.exit_code, ended.tail) == (0, ('[]',))
 
 
 @pytest.mark.parametrize('script, mode, code, said', [

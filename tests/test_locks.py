@@ -296,6 +296,67 @@ def test_several_that_clean_up_at_once_set_aside_one_thing(path):
     assert len([name for name in os.listdir(os.path.dirname(path)) if 'corrupt' in name]) == 20
 
 
+def test_who_finds_that_another_one_cleaned_up_just_takes_the_lock(path, monkeypatch):
+    """The order of two runners is forced: one cleans up while the other waits to do so."""
+    import fcntl
+    plain, waited = fcntl.flock, []
+
+    def flock(descriptor, operation):
+        if operation == fcntl.LOCK_EX:
+            os.unlink(path)
+            Path(path).write_text('fresh')
+            waited.append(descriptor)
+        plain(descriptor, operation)
+
+    os.makedirs(os.path.dirname(path))
+    os.symlink('nowhere', path)
+    monkeypatch.setattr(fcntl, 'flock', flock)
+    lock = _take(path)
+
+    assert len(waited) == 1 and os.listdir(os.path.dirname(path)) == ['work.lock']
+    lock.release()
+
+
+def test_only_one_cleans_up_at_a_time(path):
+    import fcntl
+    os.makedirs(os.path.dirname(path))
+    os.symlink('nowhere', path)
+    folder = os.open(os.path.dirname(path), os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    taken = []
+    thread = threading.Thread(target=lambda: taken.append(locks.try_lock(path)))
+    thread.start()
+    thread.join(0.05)
+    was_waiting = os.path.islink(path) and not taken
+    os.close(folder)
+    thread.join()
+
+    assert was_waiting and os.path.isfile(path)
+    taken[0].release()
+
+
+def test_what_was_set_aside_is_on_the_disk_before_the_lock_is_used(path, flushed):
+    os.makedirs(os.path.dirname(path))
+    os.symlink('nowhere', path)
+
+    _take(path).release()
+
+    assert flushed == [os.path.dirname(path)]
+
+
+def test_no_descriptor_is_left_open(path):
+    _take(path).release()
+    before = os.listdir('/proc/self/fd')
+    held = _take(path)
+    assert locks.try_lock(path) is None
+    held.release()
+    _take(path).discard()
+    os.mkfifo(path)
+    _take(path).discard()
+
+    assert os.listdir('/proc/self/fd') == before
+
+
 @pytest.mark.skipif(not hasattr(os, 'geteuid') or os.geteuid() != 0, reason='needs root')
 def test_a_lock_that_may_not_be_opened_is_a_state_error():
     os.chmod(os.curdir, 0o755)

@@ -48,6 +48,7 @@ def printed(*told, is_quiet=False):
     (TaskStarted('a', 'now', 1, (Reason('never ran'),)), '[RUN] a (never ran)'),
     (TaskStarted('a', 'now', 1, (Reason('input changed', 'x'), Reason('y'), Reason('z'))),
      '[RUN] a (input changed: x and 2 more)'),
+    (TaskStarted('a', 'now', 1, (Reason('x'), Reason('y'))), '[RUN] a (x and 1 more)'),
     (TaskDone('stage_upper', 'now', 0.1044, 1, 'key'), '[DONE] stage_upper in 0.104s'),
     (TaskDone('a', 'now', 7200, 1, 'key'), '[DONE] a in 7200.000s'),
     (TaskRetrying('stage_upper', 2, 3, 0.5, 'transient', 'exit code 75'),

@@ -247,13 +247,6 @@ def test_forgotten_progress_is_gone(stopped):
     assert not os.path.lexists(stopped.names.progress('work'))
 
 
-def test_progress_that_cannot_be_removed_is_a_fault_of_the_state(tmp_path):
-    (tmp_path / 'state').write_text('a file')
-
-    with pytest.raises(StateError):
-        forget_progress(StateNames(str(tmp_path)), 'work')
-
-
 def test_unreadable_files_are_named_with_their_faults(stopped):
     assert unreadable(stopped.names, 'work') == []
 

@@ -139,6 +139,24 @@ def test_an_interruption_outranks_a_failure(engine):
     assert engine.run() == 130
 
 
+class Late(ListSink):
+    """Asks to stop when everything is over."""
+
+    def __init__(self, engine: Engine):
+        super().__init__()
+        self.engine = engine
+
+    def receive(self, event: Any) -> None:
+        if isinstance(event, RunEnded):
+            self.engine.stop.request(signal.SIGTERM)
+
+
+def test_a_signal_that_comes_when_all_is_told_changes_nothing(engine):
+    """The exit code was once that of the signal, while the record said `completed`."""
+    assert engine.run(sinks=[Late(engine)]) == 0
+    assert record(engine)['state'] == 'completed' and engine.stop.is_requested
+
+
 # -- ids ----------------------------------------
 
 def test_a_live_run_keeps_its_id_to_itself(engine):

@@ -51,6 +51,12 @@ def test_a_record_has_the_keys_of_the_contract(names):
         'runnerVersion': __version__, 'firstFailure': 'copy'}
 
 
+def test_a_record_is_on_the_disk_when_it_is_written(names, flushed):
+    write_run(names, RunRecord('r1', 'demo', '1', 'start'))
+
+    assert len(flushed) == 2 and flushed[1] == names.folder
+
+
 def test_a_run_that_goes_on_has_no_end(names):
     write_run(names, RunRecord('r1', 'demo', '1', 'start'))
 

@@ -25,6 +25,7 @@ def nested(depth, opening='[', middle='1', closing=']'):
     pytest.param(b'1e308', 1e308, id='largest'),
     pytest.param(b'1e-400', 0.0, id='too-small-is-zero'),
     pytest.param(b'9' * MAX_DIGITS, int('9' * MAX_DIGITS), id='most-digits'),
+    pytest.param(b'0.' + b'5' * (MAX_DIGITS - 2), 5 / 9, id='longest-fraction'),
     pytest.param(nested(MAX_DEPTH), json.loads(nested(MAX_DEPTH)), id='deepest-list'),
     pytest.param(nested(MAX_DEPTH, '{"a":', '1', '}'),
                  json.loads(nested(MAX_DEPTH, '{"a":', '1', '}')), id='deepest-object'),

@@ -131,6 +131,9 @@ def test_a_file_above_an_output_folder_is_named(workspace):
 @pytest.mark.parametrize('name, said', [
     pytest.param('data/input/gone', "'data/input/gone' does not exist and no earlier stage can "
                  "publish it", id='nowhere'),
+    # Bug: a name that starts with two slashes (a share of Windows) was searched for for ever.
+    pytest.param('//host/share/x', "'//host/share/x' does not exist and no earlier stage can "
+                 "publish it", id='two slashes'),
     pytest.param('data/work/own', "'data/work/own' does not exist and no earlier stage can "
                  "publish it", id='its own output'),
     pytest.param('data/late/x', "'data/late/x' is declared before its producer 'late'; "

@@ -69,12 +69,17 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Optional[List[str]] = None) -> int:
     """Run the command line `argv` (default: the process's own) and return its exit code."""
-    system = System(Stream(sys.stdout), Stream(sys.stderr), dict(os.environ), os.getpid(),
-                    os.uname().nodename if hasattr(os, 'uname')
-                    else os.environ.get('COMPUTERNAME', ''))
-    code = _run_command(sys.argv[1:] if argv is None else argv, system)
+    try:
+        code = _run_command(sys.argv[1:] if argv is None else argv, _system())
+    except KeyboardInterrupt:
+        code = 130
     _leave_quietly()
     return code
+
+
+def _system() -> System:
+    host = os.uname().nodename if hasattr(os, 'uname') else os.environ.get('COMPUTERNAME', '')
+    return System(Stream(sys.stdout), Stream(sys.stderr), dict(os.environ), os.getpid(), host)
 
 
 def _run_command(argv: List[str], system: System) -> int:
@@ -93,7 +98,7 @@ def _run_command(argv: List[str], system: System) -> int:
     except SystemExit as asked:
         return int(asked.code or 0)
     except KeyboardInterrupt:
-        return 130
+        raise
     except BaseException as error:  # the last line: a bug of ours
         system.err.line(_report_bug(error, workspace))
         return errors.BUG

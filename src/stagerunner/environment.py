@@ -54,7 +54,7 @@ def variables(given: Given, inherited: Mapping[str, str]) -> Dict[str, str]:
     env.update(_declared(given.stage))
     if given.stage.is_python:
         env['PYTHONPATH'] = python_path(env.get('PYTHONPATH'))
-        if os.name == 'nt':  # pragma: no cover - run under wine by tests/windows
+        if os.name == 'nt':
             env.setdefault('PYTHONIOENCODING', 'utf-8')
     env.update(_pipeline_variables(given))
     return env
@@ -76,7 +76,7 @@ def secrets(stage: Stage, inherited: Mapping[str, str]) -> Tuple[bytes, ...]:
 
 def _declared(stage: Stage) -> Dict[str, str]:
     """Return a stage's own variables; Windows knows all names in capitals only."""
-    if os.name == 'nt':  # pragma: no cover - run under wine by tests/windows
+    if os.name == 'nt':
         return {name.upper(): value for name, value in stage.env.items()}
     return stage.env
 

@@ -34,6 +34,7 @@ from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
 from stagerunner.files import make_folder
 from stagerunner.files import read_json
+from stagerunner.files import sync_folder
 from stagerunner.files import write_json
 
 
@@ -74,6 +75,9 @@ class Progress:
             make_folder(os.path.dirname(path) or os.curdir)
             length = self._committed.get('outputs', {}).get(name, 0)
             self._outputs[name] = ResumableFile(path, length, encoding)
+            if not length:
+                # What will be committed must be found again: flushing a file keeps no name.
+                sync_folder(os.path.dirname(path))
         return self._outputs[name]
 
     def lines(self, paths: Sequence[str], encoding: Optional[str] = 'utf-8') -> Iterator[Any]:
@@ -133,10 +137,10 @@ class Progress:
             with open(paths[number], 'rb') as source:
                 source.seek(offset)
                 for line in source:
+                    offset += len(line)
                     if skip:
                         skip -= 1
                         continue
-                    offset += len(line)
                     self._position = (number, offset)
                     yield line
                 offset = 0

@@ -24,6 +24,7 @@ from stagerunner.files import one_spelling
 from stagerunner.files import read_json
 from stagerunner.files import remove_tree
 from stagerunner.files import stays_below
+from stagerunner.files import sync_folder
 from stagerunner.files import write_json
 from stagerunner.sharing import remove_file
 from stagerunner.state.names import StateNames
@@ -170,9 +171,16 @@ def restore(point: ResumePoint, private: str) -> None:
 
 
 def forget_progress(names: StateNames, task: str) -> None:
-    """Remove the progress file before a start at line 0."""
+    """Remove the progress file before a start at line 0.
+
+    Durably: brought back by a power cut, the next record would bind it.
+    """
+    path = names.progress(task)
     try:
-        remove_tree(names.progress(task))
+        is_there = os.path.lexists(path)
+        remove_tree(path)
+        if is_there:
+            sync_folder(names.folder)
     except OSError as error:
         raise StateError(names.progress(task), os_fault(error)) from error
 

@@ -117,7 +117,7 @@ def execute(request: Request, parts: Parts) -> int:
         try:
             outcome, isolation = _run_tasks(request, parts, names, emit)
             record = record._replace(isolation=isolation)
-            _close(names, record, outcome, parts, emit, began)
+            exit_code = _close(names, record, outcome, parts, emit, began)
         except StateError:
             _give_up(names, record, parts, emit, began)
             raise
@@ -129,7 +129,7 @@ def execute(request: Request, parts: Parts) -> int:
         forget_old_runs(names, workspace.root, workspace.pipeline.keep_runs)
     finally:
         lock.release()
-    return 128 + parts.stop.signum if parts.stop.is_requested else outcome.exit_code
+    return exit_code
 
 
 def _make_state_folder(path: str) -> None:
@@ -177,14 +177,19 @@ def _run_tasks(request: Request, parts: Parts, names: StateNames,
 
 
 def _close(names: StateNames, record: RunRecord, outcome: Outcome, parts: Parts,
-           emit: Broadcast, began: float) -> None:
-    """Write the end of the run down, then tell it."""
+           emit: Broadcast, began: float) -> int:
+    """Write the end of the run down, then tell it; return the exit code that agrees with it.
+
+    A request to stop that comes later has nothing left to stop.
+    """
+    exit_code = 128 + parts.stop.signum if parts.stop.is_requested else outcome.exit_code
     state = INTERRUPTED if parts.stop.is_requested else (
-        COMPLETED if outcome.exit_code == OK else FAILED)
+        COMPLETED if exit_code == OK else FAILED)
     now = stamp(parts.clock.now())
     write_run(names, record._replace(ended_at=now, state=state,
                                      first_failure=outcome.first_failure))
     emit(RunEnded(record.run_id, now, parts.clock.monotonic() - began, state))
+    return exit_code
 
 
 def _give_up(names: StateNames, record: RunRecord, parts: Parts, emit: Broadcast,

@@ -280,7 +280,9 @@ def check_run(story: Story, crash: Crash) -> None:
     if 'Run r state: completed' in crash.said:
         ended = json.loads((crash.tree.get('state/run_r.json') or b'{}').decode('utf-8'))
         assert ended.get('state') == 'completed', ended
-    check_resumable(story, crash.tree)
+    if 'link result.txt' not in crash.what:
+        # Else it was cut out of one folder and not pasted into the other: done again from line 0.
+        check_resumable(story, crash.tree)
 
 
 def check_resumable(story: Story, tree: Tree) -> None:
@@ -333,7 +335,7 @@ def chosen(story: Story, size: int) -> Iterator[Crash]:
 def test_a_run_survives_a_power_cut(has_past: bool, size: int, tmp_path: Path,
                                     install: Install) -> None:
     """All states are judged by their bytes; a random part of them by a real run as well."""
-    n_runs = 5 if size == 12 else 400
+    n_runs = 3 if size == 12 else 400
     past = 'after a success' if has_past else 'fresh'
     story = tell_story(tmp_path, install, 'none', has_past=has_past)
     tally = Tally(f'power-loss demo {past}', SEED)

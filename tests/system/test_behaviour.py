@@ -8,6 +8,8 @@ import os
 import signal
 import subprocess
 import sys
+from typing import Any
+from typing import Iterator
 
 import pytest
 
@@ -95,9 +97,10 @@ def pid_of(workspace: Workspace) -> int:
 
 
 @contextlib.contextmanager
-def running(workspace: Workspace, *args: Any) -> Iterator[subprocess.Popen]:
+def running(workspace: Workspace, *args: Any,
+            **options: Any) -> Iterator[subprocess.Popen]:
     """Start a run; whatever happens, it does not outlive the block."""
-    with workspace.start(*args) as process:
+    with workspace.start(*args, **options) as process:
         try:
             yield process
         finally:
@@ -129,6 +132,20 @@ def test_a_signal_ends_a_run_in_good_order_and_the_next_one_completes(workspace,
     workspace.write('go')
     assert workspace.run('--run-id', 'x').code == 0
     assert workspace.read('data/work/out') == 'done'
+
+
+def test_an_interrupt_while_the_runner_starts_up_is_no_traceback(workspace):
+    """Held up in its imports by a module that lies about its name."""
+    workspace.simple()
+    workspace.write('lib/argparse.py', 'import time\nopen("up", "w").write("1")\n'
+                                       'while True:\n    time.sleep(0.005)\n')
+    with running(workspace, env={'PYTHONPATH': str(workspace.path('lib'))},
+                 is_measured=False) as process:
+        pid_of(workspace)
+        process.send_signal(signal.SIGINT)
+        ended = end(process)
+
+    assert ended == (130, '', '')
 
 
 @pytest.mark.slow
@@ -166,6 +183,20 @@ def test_a_signal_during_a_back_off_ends_the_wait(workspace):
 
     assert ended.code == 143
     assert ended.lines == ['[INTERRUPTED] work', 'Run x state: interrupted']
+
+
+def test_an_interruption_outranks_state_that_cannot_be_written(workspace):
+    """As the contract has it: interrupted, 3, 5, 4, 1."""
+    workspace.simple('import os, signal\n'
+                     'os.rename("state", "gone")\n'
+                     'open("state", "w").close()\n'
+                     'os.kill(os.getppid(), signal.SIGTERM)\n'
+                     'signal.pause()\n')
+
+    ended = workspace.run()
+
+    assert ended.code == 143
+    assert ended.err.count('\n') == 1 and 'not a directory' in ended.err
 
 
 # -- time, and what is left behind ----------------------------------------

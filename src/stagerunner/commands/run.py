@@ -10,6 +10,7 @@ from typing import List
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
 from stagerunner.definition import name_complaint
+from stagerunner.errors import StateError
 from stagerunner.errors import UsageError
 from stagerunner.events import Sink
 from stagerunner.fence import AUTO
@@ -79,6 +80,11 @@ def main(arguments: Any, system: Any) -> int:
                       sinks=_sinks(arguments, system, names, run_id, clock),
                       environment=system.environment, spread=system.spread,
                       pid=system.pid, host=system.host))
+        except StateError as error:
+            if not stop.is_requested:
+                raise
+            system.err.line(str(error))
+            return 128 + stop.signum
         finally:
             for signum, handler in handlers:
                 signal.signal(signum, handler)

@@ -2,11 +2,12 @@
 
 Started as `python boot.py PROCESSOR ARGUMENT...` by the interpreter of the
 processors, or called by a keeper in its fork; it imports nothing of the
-project.  `STAGERUNNER_PINNED` lists the processor and its local helpers, a line
-`SHA-256 path` each.  A file that changed since it was checked ends the attempt
-with exit code 75: the next attempt checks it again.  Helpers are compiled from
-their source, never from a cached `.pyc`: that is trusted by time stamp and
-size, which an edit may keep.
+project.  `STAGERUNNER_PINNED` (and `…1`, `…2` where it is too long for one
+variable) lists the processor and its local helpers, a line `SHA-256 path` each.
+A file that changed since it was checked ends the attempt with exit code 75: the
+next attempt checks it again.  Helpers are compiled from their source, never
+from a cached `.pyc`: that is trusted by time stamp and size, which an edit may
+keep.
 
 Beyond that the processor sees what it would see under `python PROCESSOR`, but
 for one more frame at the bottom of its stack.
@@ -120,6 +121,17 @@ def _new_main(script):
     return module
 
 
+def _handed_over(environ):
+    """Take the list of pinned files out of the variables that hold it."""
+    lines, name = [], 'STAGERUNNER_PINNED'
+    number = 0
+    while name in environ:
+        lines += environ.pop(name).split('\n')
+        number += 1
+        name = 'STAGERUNNER_PINNED%d' % number
+    return lines
+
+
 def _compile(data, path):
     """Return the code of a script, or None when an interpreter has its own words for it."""
     head = b''.join(data.split(b'\n', 2)[:2])
@@ -178,7 +190,7 @@ def main(start, started, sha256=None):
     `started` is the file by which the interpreter was really started.
     """
     import os
-    lines = os.environ.pop('STAGERUNNER_PINNED').split('\n')
+    lines = _handed_over(os.environ)
     pinned = {}
     for line in lines:
         digest, _, path = line.partition(' ')

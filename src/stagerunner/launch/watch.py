@@ -20,6 +20,12 @@ from stagerunner.launch.job import Usage
 
 BOOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'boot.py')
 
+#: The variable with the list that `boot` reads; `…1`, `…2` and so on hold what goes beyond it.
+PINNED = 'STAGERUNNER_PINNED'
+
+#: A variable of Windows holds 32,767 characters, one of Linux 131,071 bytes.
+_VARIABLE_CHARS = 30_000
+
 #: Read so much at a time from what a processor prints.
 READ_BYTES = 256 * 1024
 
@@ -35,12 +41,22 @@ def environment_of(job: Job) -> Dict[str, str]:
     """Return the environment of a job, with what `boot` needs and removes again."""
     if job.python is None:
         return job.env
-    pinned = '\n'.join(f'{digest} {path}' for path, digest in job.pinned)
-    return dict(job.env, STAGERUNNER_PINNED=pinned)
+    env = dict(job.env)
+    name, number = PINNED, 0
+    for path, digest in job.pinned:
+        line = f'{digest} {path}'
+        if len(env.get(name, '')) + len(line) > _VARIABLE_CHARS:
+            number += 1
+            name = f'{PINNED}{number}'
+        env[name] = f'{env[name]}\n{line}' if name in env else line
+    return env
 
 
 def not_started(job: Job, error: Exception) -> Exit:
     """Return the exit of a job whose process could not be made."""
+    if isinstance(error, OSError) and error.strerror:
+        # Python 3.7 adds the path.
+        error.strerror = error.strerror.partition(": '")[0]
     said = os_fault(error) if isinstance(error, OSError) else str(error)
     code = 126 if isinstance(error, PermissionError) else 127
     return Exit(job.task, code, 0.0, (), (), '', start_error=said)

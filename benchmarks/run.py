@@ -1,0 +1,309 @@
+"""Measure what the runner costs: its start, its share of a long run, its imports, its flushes.
+
+    python benchmarks/run.py            all of it, about two minutes
+    python benchmarks/run.py startup    one part; see --help
+
+Standard library only; everything happens in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+from typing import Callable
+from typing import Dict
+from typing import List
+from typing import Sequence
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+#: The runner may take so many times as long as an interpreter that does nothing.
+MOST_STARTS = 5.0
+
+#: So many percent may a run of stages take longer than a shell loop over the same scripts.
+MOST_OVERHEAD = 2.0
+
+#: Turns before the ones that count.
+WARM_UP = 3
+
+#: Variables that would change what is measured.
+_DROPPED = ('PYTHONUNBUFFERED', 'PYTHONDONTWRITEBYTECODE', 'PYTHONPATH', 'PYTHONPROFILEIMPORTTIME')
+_DROPPED_PREFIXES = ('PIPELINE_', 'COVERAGE_', 'COV_CORE_')
+
+#: A stage of the sequential benchmark: it waits, and writes one line.
+_SLEEPER = '''\
+import os
+import time
+
+time.sleep({seconds})
+with open(os.path.join(os.environ['PIPELINE_OUTPUT_DIR'], 'out.txt'), 'w') as out:
+    out.write('done\\n')
+'''
+
+
+class Bench:
+    """Runs commands in folders of its own, and remembers what came out."""
+
+    def __init__(self, python: str, folder: Path):
+        self.python = python
+        self.folder = folder
+        self.results: Dict[str, Any] = {}
+        self.missed: List[str] = []
+        self.n_folders = 0
+        self.env = {name: value for name, value in os.environ.items()
+                    if name not in _DROPPED and not name.startswith(_DROPPED_PREFIXES)}
+
+    def new_folder(self) -> Path:
+        """Return a fresh folder: to remove a big tree would slow down the next turn."""
+        self.n_folders += 1
+        path = self.folder / str(self.n_folders)
+        path.mkdir()
+        return path
+
+    def demo(self) -> Path:
+        """Return a copy of the shipped demo that has not run yet."""
+        root = self.new_folder()
+        for name in ('src', 'bin', 'data/input'):
+            shutil.copytree(str(CHECKOUT / name), str(root / name),
+                            ignore=shutil.ignore_patterns('__pycache__'))
+        shutil.copy(str(CHECKOUT / 'pipeline.json'), str(root))
+        return root
+
+    def runner(self, root: Path, *args: str) -> List[str]:
+        """Return the command line of the runner that lies in `root`."""
+        return [self.python, str(root / 'src' / 'pipeline_runner.py'), *args]
+
+    def run(self, command: Sequence[str], cwd: Path, **env: str) -> subprocess.CompletedProcess:
+        """Run a command that has to succeed."""
+        done = subprocess.run(list(command), cwd=str(cwd), env=dict(self.env, **env),
+                              stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        if done.returncode:
+            sys.exit(f'{" ".join(command)} ended with {done.returncode}:\n'
+                     f'{done.stderr.decode("utf-8", "replace")}')
+        return done
+
+    def seconds(self, command: Sequence[str], cwd: Path, **env: str) -> float:
+        """Return how long a command took, from its start to its end."""
+        began = time.perf_counter()
+        self.run(command, cwd, **env)
+        return time.perf_counter() - began
+
+    def keep(self, name: str, result: Dict[str, Any], limit: float, value: float) -> None:
+        """Remember a result, and whether it is within its limit."""
+        self.results[name] = dict(result, limit=limit, isWithin=value < limit)
+        if value >= limit:
+            self.missed.append(f'{name}: {value:.2f}, limit {limit:g}')
+
+
+def interleaved(turns: Dict[str, Callable[[], float]], rounds: int) -> Dict[str, List[float]]:
+    """Return seconds by name: one turn of each per round, so that load hits all alike."""
+    taken: Dict[str, List[float]] = {name: [] for name in turns}
+    for number in range(WARM_UP + rounds):
+        for name, turn in turns.items():
+            seconds = turn()
+            if number >= WARM_UP:
+                taken[name].append(seconds)
+    return taken
+
+
+def ratio(taken: Dict[str, List[float]], name: str, base: str) -> float:
+    """Return the median of the ratios of turns that belong to the same round."""
+    return statistics.median(one / other for one, other in zip(taken[name], taken[base]))
+
+
+def table(title: str, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print rows in columns, the first to the left and the rest to the right."""
+    cells = [[str(cell) for cell in row] for row in [head, *rows]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    print(f'\n{title}')
+    for row in cells:
+        print('  ' + '  '.join(cell.rjust(width) if column else cell.ljust(width)
+                               for column, (cell, width) in enumerate(zip(row, widths))))
+
+
+def ms(seconds: float) -> str:
+    """Return seconds as milliseconds for people."""
+    return f'{seconds * 1000:.1f}'
+
+
+# -- the parts ---------------------------------------------------------------------------
+
+def startup(bench: Bench, options: Any) -> None:
+    """Compare `--help` and a run with nothing to do with an interpreter that does nothing."""
+    root = bench.demo()
+    bench.run(bench.runner(root), root)
+    commands = {'python -c pass': [bench.python, '-c', 'pass'],
+                '--help': bench.runner(root, '--help'),
+                'no-op demo': bench.runner(root, '--run-id', 'noop')}
+    taken = interleaved({name: lambda command=command: bench.seconds(command, root)
+                         for name, command in commands.items()}, options.rounds)
+    rows = []
+    for name in commands:
+        times = ratio(taken, name, 'python -c pass')
+        rows.append([name, ms(statistics.median(taken[name])), ms(min(taken[name])),
+                     f'{times:.2f}'])
+        if name != 'python -c pass':
+            bench.keep(f'startup {name}', {
+                'medianSec': statistics.median(taken[name]), 'ratio': times,
+                'baseMedianSec': statistics.median(taken['python -c pass']),
+                'rounds': options.rounds}, MOST_STARTS, times)
+    table(f'start-up, {options.rounds} rounds (limit: {MOST_STARTS:g} times python -c pass)',
+          ['command', 'median ms', 'min ms', 'times'], rows)
+
+
+def sequential(bench: Bench, options: Any) -> None:
+    """Compare a run of stages that sleep with a shell loop over the same scripts."""
+    shell = shutil.which('sh')
+    if not shell:
+        skip(bench, 'sequential', 'there is no sh to compare with')
+        return
+    taken: Dict[str, List[float]] = {'runner': [], 'loop': []}
+    code = bench.demo()
+    bench.run(bench.runner(code), code)
+    for _ in range(options.sequential_rounds):
+        root = _sleeping_stages(bench, options)
+        taken['runner'].append(bench.seconds(
+            bench.runner(code, '--pipeline', str(root / 'pipeline.json')), root))
+        root = _sleeping_stages(bench, options)
+        loop = f'for n in $(seq {options.stages}); do "$0" bin/stage_$n.py || exit 1; done'
+        taken['loop'].append(bench.seconds([shell, '-c', loop, bench.python], root,
+                                           PIPELINE_OUTPUT_DIR=str(root)))
+    percent = (ratio(taken, 'runner', 'loop') - 1) * 100
+    table(f'{options.stages} stages that sleep {options.sleep:g} s, '
+          f'{options.sequential_rounds} rounds (limit: {MOST_OVERHEAD:g} % overhead)',
+          ['command', 'median s', 'min s', 'overhead'],
+          [['shell loop', f'{statistics.median(taken["loop"]):.3f}', f'{min(taken["loop"]):.3f}',
+            ''],
+           ['runner', f'{statistics.median(taken["runner"]):.3f}', f'{min(taken["runner"]):.3f}',
+            f'{percent:.2f} %']])
+    bench.keep('sequential', {
+        'stages': options.stages, 'sleepSec': options.sleep, 'rounds': options.sequential_rounds,
+        'runnerMedianSec': statistics.median(taken['runner']),
+        'loopMedianSec': statistics.median(taken['loop']), 'overheadPercent': percent},
+        MOST_OVERHEAD, percent)
+
+
+def _sleeping_stages(bench: Bench, options: Any) -> Path:
+    root = bench.new_folder()
+    (root / 'bin').mkdir()
+    stages = []
+    for number in range(1, options.stages + 1):
+        script = f'bin/stage_{number}.py'
+        (root / script).write_text(_SLEEPER.format(seconds=options.sleep), encoding='utf-8')
+        stages.append({'name': f'stage_{number}', 'processor': script,
+                       'outputDir': f'out/{number}'})
+    (root / 'pipeline.json').write_text(json.dumps({'name': 'sleepers', 'stages': stages}),
+                                        encoding='utf-8')
+    return root
+
+
+def imports(bench: Bench, options: Any) -> None:
+    """Show which imports a run with nothing to do pays for."""
+    root = bench.demo()
+    bench.run(bench.runner(root), root)
+    bench.run(bench.runner(root), root)
+    done = bench.run([bench.python, '-X', 'importtime', *bench.runner(root)[1:]], root)
+    found = re.findall(r'import time:\s+(\d+) \|\s+(\d+) \|\s*(\S+)',
+                       done.stderr.decode('utf-8', 'replace'))
+    rows = sorted(((int(own), int(total), name) for own, total, name in found), reverse=True)
+    spent = sum(own for own, _, _ in rows)
+    table(f'imports of a no-op demo: {len(rows)} modules, {spent / 1000:.1f} ms; the most costly',
+          ['module', 'own us', 'with its imports us'],
+          [[name, own, total] for own, total, name in rows[:options.top]])
+    bench.results['imports'] = {
+        'modules': len(rows), 'totalUs': spent,
+        'top': [{'module': name, 'selfUs': own, 'cumulativeUs': total}
+                for own, total, name in rows[:options.top]]}
+
+
+def fsync(bench: Bench, options: Any) -> None:
+    """Count flushes of runner and processors: their time depends on the disk, their number not."""
+    strace = shutil.which('strace')
+    if not strace:
+        skip(bench, 'fsync', 'strace is not installed')
+        return
+    root = bench.demo()
+    trace = root.parent / 'trace'
+    counts = {}
+    for name in ('cold demo', 'no-op demo'):
+        bench.run([strace, '-f', '-qq', '-o', str(trace), '-e',
+                   'trace=?fsync,?fdatasync,?syncfs,?sync_file_range', *bench.runner(root)], root)
+        lines = trace.read_text(encoding='utf-8', errors='replace').splitlines()
+        by_process: Dict[str, int] = {}
+        for line in lines:
+            if re.match(r'\d+ +(fsync|fdatasync|syncfs|sync_file_range)\(', line):
+                pid = line.split()[0]
+                by_process[pid] = by_process.get(pid, 0) + 1
+        counts[name] = sorted(by_process.values(), reverse=True)
+    table('flushes (fsync and its relatives)', ['run', 'all', 'by process'],
+          [[name, sum(found), ' + '.join(str(count) for count in found) or '0']
+           for name, found in counts.items()])
+    bench.results['fsync'] = {name: {'all': sum(found), 'byProcess': found}
+                              for name, found in counts.items()}
+
+
+def skip(bench: Bench, name: str, why: str) -> None:
+    """Say that a part was left out: it did not pass."""
+    print(f'\n{name}: SKIPPED, {why}')
+    bench.results[name] = {'skipped': why}
+
+
+PARTS: Dict[str, Callable[[Bench, Any], None]] = {
+    'startup': startup, 'sequential': sequential, 'imports': imports, 'fsync': fsync}
+
+
+def main() -> int:
+    """Measure what was asked for, print it, and say whether it is within the limits."""
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('parts', nargs='*', metavar='PART',
+                        help=f'{", ".join(PARTS)} (default: all)')
+    parser.add_argument('--python', default=sys.executable, metavar='PATH',
+                        help='interpreter to measure with (default: this one)')
+    parser.add_argument('--rounds', type=int, default=40, help='rounds of startup (%(default)s)')
+    parser.add_argument('--stages', type=int, default=20,
+                        help='stages of sequential (%(default)s)')
+    parser.add_argument('--sleep', type=float, default=0.5, metavar='SEC',
+                        help='how long each of them sleeps (%(default)s)')
+    parser.add_argument('--sequential-rounds', type=int, default=3, metavar='N',
+                        help='rounds of sequential (%(default)s)')
+    parser.add_argument('--top', type=int, default=30, help='imports to show (%(default)s)')
+    parser.add_argument('--output', metavar='FILE', help='write the JSON there, not on stdout')
+    parser.add_argument('--check', action='store_true', help='exit with 1 when a limit is missed')
+    options = parser.parse_args()
+    unknown = [part for part in options.parts if part not in PARTS]
+    if unknown:
+        parser.error(f'no such part: {unknown[0]} (there are {", ".join(PARTS)})')
+    with tempfile.TemporaryDirectory(prefix='stagerunner-bench-') as folder:
+        bench = Bench(shutil.which(options.python) or options.python, Path(folder))
+        version = bench.run([bench.python, '-V'], Path(folder)).stdout.decode().strip()
+        print(f'{platform.platform()}, {os.cpu_count()} CPUs, {bench.python}, {version}')
+        for part in options.parts or PARTS:
+            PARTS[part](bench, options)
+    _print_json(bench, options.output)
+    for missed in bench.missed:
+        print(f'limit missed: {missed}', file=sys.stderr)
+    return int(bool(bench.missed) and options.check)
+
+
+def _print_json(bench: Bench, output: str) -> None:
+    text = json.dumps({'platform': platform.platform(), 'python': bench.python,
+                       'results': bench.results}, indent=1)
+    if output:
+        Path(output).write_text(text + '\n', encoding='utf-8')
+    else:
+        print(f'\n{text}')
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())
