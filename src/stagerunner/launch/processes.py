@@ -22,7 +22,8 @@ def descendants(root: int) -> List[int]:
                     fields = source.read().rpartition(b')')[2].split()
             except OSError:
                 continue
-            if fields[0] not in b'ZX':
+            # A process lives on without its first thread (state Z) while it has others.
+            if fields[0] not in b'ZX' or int(fields[17]) > 1:
                 parents.setdefault(int(fields[1]), []).append(int(name))
     found: List[int] = []
     queue = [root]
