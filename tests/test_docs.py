@@ -23,7 +23,7 @@ from support import wait_until
 README = CHECKOUT / 'README.md'
 PROCESSORS = CHECKOUT / 'docs' / 'processors.md'
 DOCUMENTS = [README, CHECKOUT / 'CONTRIBUTING.md', CHECKOUT / 'CHANGELOG.md',
-             *sorted((CHECKOUT / 'docs').glob('*.md'))]
+             CHECKOUT / 'benchmarks' / 'README.md', *sorted((CHECKOUT / 'docs').glob('*.md'))]
 
 posix_only = pytest.mark.skipif(os.name != 'posix', reason='shell scripts')
 
@@ -441,7 +441,7 @@ def anchors_of(path):
     return {re.sub(r'[^\w\- ]', '', heading.lower()).replace(' ', '-') for heading in headings}
 
 
-@pytest.mark.parametrize('path', DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize('path', DOCUMENTS, ids=lambda path: path.relative_to(CHECKOUT).as_posix())
 def test_links_between_documents_resolve(path):
     for link in re.findall(r'\]\(([^)\s]+)\)', without_code(path.read_text('utf-8'))):
         file, _, anchor = link.partition('#')
@@ -455,7 +455,7 @@ def test_files_that_documents_name_exist():
     """Names in backticks that look like files of the project; what runs leave behind is not."""
     made = ('data/work/', 'data/output/', 'state/', 'locks/')
     for path in [README, CHECKOUT / 'CONTRIBUTING.md']:
-        for name in re.findall(r'`((?:src|tests|docs|bin|data|\.ci)/[\w./-]+)`',
+        for name in re.findall(r'`((?:src|tests|docs|bin|data|benchmarks|\.ci)/[\w./-]+)`',
                                path.read_text('utf-8')):
             assert name.startswith(made) or (CHECKOUT / name).exists(), f'{path.name}: {name}'
 

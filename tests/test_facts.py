@@ -221,7 +221,7 @@ def test_a_task_without_marker_but_with_a_record_has_run(done, observe):
 
 @pytest.mark.parametrize('content, fault', [
     ('', 'is empty'), ('[]', 'is not a marker of this runner'),
-    ('{"format": 2}', 'has format 2, this version reads 1'),
+    ('{"format": "2"}', "has format '2', this version reads 1"),
     ('{"format": 1, "task": "other"}', "belongs to 'other'")])
 def test_a_marker_that_cannot_be_used_is_a_fault_and_no_marker(done, observe, content, fault):
     done.write('data/work/.work.done', content)

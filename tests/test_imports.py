@@ -222,10 +222,19 @@ def test_compiled_helpers_belong_to_the_program_and_are_not_looked_into(program)
 
 def test_a_folder_called_like_a_module_is_not_read_as_one(program, workspace):
     (workspace.root / 'bin' / 'odd.py').mkdir(parents=True)
+    (workspace.root / 'bin' / 'pkg' / '__init__.py').mkdir(parents=True)
 
-    sources, _ = program({'bin/main.py': 'import pkg', 'bin/pkg/__init__.py': ''})
+    sources, others = program({'bin/main.py': 'import odd, pkg.mod', 'bin/pkg/mod.py': ''})
 
-    assert sources == ['bin/main.py', 'bin/pkg/__init__.py']
+    assert (sources, others) == (['bin/main.py', 'bin/pkg/mod.py'], ['odd bin/main.py:1'])
+
+
+def test_a_module_hides_a_folder_of_its_name(program):
+    """Python finds no `sub` in the module `helper`, whatever lies in a folder of that name."""
+    sources, others = program({'bin/main.py': 'import helper.sub', 'bin/helper.py': '',
+                               'bin/helper/sub.py': 'import socket'})
+
+    assert (sources, others) == (['bin/main.py', 'bin/helper.py'], [])
 
 
 def test_further_folders_are_searched_after_the_own_one(program):

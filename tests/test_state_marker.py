@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
 from stagerunner.files import write_json
 from stagerunner.state.marker import Marker
@@ -46,7 +47,6 @@ def test_no_file_is_no_marker():
     (b'', 'is empty'), (b'{"format": 1', 'not valid JSON at line 1'), (b'\0\0\0\0', 'not valid'),
     (b'[]', 'is not a marker of this runner'), (b'"x"', 'is not a marker of this runner'),
     (b'null', None), (b'{}', 'is not a marker of this runner'),
-    (b'{"format": 2}', 'has format 2, this version reads 1'),
     (b'{"format": "1"}', "has format '1', this version reads 1"),
     (b'{"format": 1, "task": "other"}', "belongs to 'other'"),
 ])
@@ -59,6 +59,15 @@ def test_another_file_is_told_from_a_marker(tmp_path, content, fault):
     with pytest.raises(Unreadable) as caught:
         read_marker('.work.done', 'work')
     assert caught.value.fault.startswith(fault)
+
+
+def test_a_marker_of_a_newer_format_is_refused_and_of_an_older_one_counts_for_nothing():
+    write_json('.work.done', dict(to_json(MARKER), format=2), durable=False)
+    with pytest.raises(StateError, match='has format 2, this version reads 1; use the newer'):
+        read_marker('.work.done', 'work')
+
+    write_json('.work.done', dict(to_json(MARKER), format=0), durable=False)
+    assert read_marker('.work.done', 'work') is None
 
 
 @pytest.mark.parametrize('key', ['task', 'key', 'runId', 'doneAt', 'durationSec', 'staged',

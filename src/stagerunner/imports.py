@@ -144,7 +144,8 @@ class _Walk:
                 else:
                     # A compiled module beside a source is what Python loads: both count.
                     files = [name for name in sorted(self._names(folder))
-                             if name == part + '.py' or _is_compiled(name, part)]
+                             if (name == part + '.py' or _is_compiled(name, part))
+                             and self._is_file(folder, name)]
                     for name in files:
                         yield os.path.join(folder, name), package
                     if files or not self._names(inner):

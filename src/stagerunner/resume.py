@@ -90,8 +90,10 @@ def _doubt_of_binding(names: StateNames, task: str, key: str, private: str) -> s
         record = read_json(names.checkpoint(task))
     except Unreadable:
         return 'the record that binds its progress file is unreadable'
-    if not isinstance(record, dict) or record.get('format') != FORMAT:
+    if not isinstance(record, dict) or 'format' not in record:
         return 'its progress file was not made by a run of this stage'
+    if record['format'] != FORMAT:
+        return 'its progress file was made by another version of the runner'
     if record.get('finished') is not False:
         return 'its progress file is left over from a finished run'
     if record.get('key') != key:

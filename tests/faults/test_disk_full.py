@@ -172,7 +172,7 @@ class Subject:
         assert again.code == 0 and again.err == '' and again.out.count('[SKIP]') == 2, again
 
 
-@sizes(4, N_PAGES)
+@sizes(3, N_PAGES)
 @pytest.mark.integration
 @pytest.mark.parametrize(('upper', 'has_past', 'n_lines'), [
     pytest.param('bin/stage_upper.py', False, 9000, id='fresh'),

@@ -34,7 +34,7 @@ from support import Workspace
 from support import processes_below
 
 #: The stage is this long in the full campaign, and in the sample.
-N_LINES, N_LINES_OF_SAMPLE = 200_000, 50_000
+N_LINES, N_LINES_OF_SAMPLE = 200_000, 20_000
 
 #: A processor in bash that commits lines together with the length of what they became.
 BASH = r'''#!/usr/bin/env bash
@@ -93,7 +93,7 @@ def make_subject(tmp_path: Path, install: Install) -> Callable[..., Subject]:
     return make
 
 
-@sizes(3, 100)
+@sizes(2, 100)
 @pytest.mark.integration
 @pytest.mark.parametrize('processor', ['bin/stage_upper.py', 'bin/upper.bash'])
 def test_a_killed_run_goes_on_at_its_last_committed_line(
@@ -110,7 +110,7 @@ def test_a_killed_run_goes_on_at_its_last_committed_line(
     rng = random.Random(f'{SEED} {processor}')
     tally = Tally(f'kill-random {processor}', SEED)
     if size < 100:
-        subject = make_subject(processor, 500, N_LINES_OF_SAMPLE)
+        subject = make_subject(processor, 200, N_LINES_OF_SAMPLE)
     else:
         # What takes bash longest is to commit: a process each time.
         subject = make_subject(processor, 500 if processor.endswith('.bash') else 50, N_LINES)

@@ -133,11 +133,12 @@ class WindowsLauncher(Launcher):
         import queue
 
         try:
-            self.queue.get(timeout=timeout_s).deliver()
-            for _ in range(_QUEUED):
-                self.queue.get_nowait().deliver()
+            arrived = self.queue.get(timeout=timeout_s)
         except queue.Empty:
-            pass
+            return
+        arrived.deliver()
+        for _ in range(self.queue.qsize()):
+            self.queue.get_nowait().deliver()
 
     def _finish(self, running: _Running) -> Exit:
         """Take the last of what it printed once nothing is left of its tree."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from typing import Optional
 from typing import Tuple
 
+from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
 from stagerunner.files import read_json
 from stagerunner.files import stays_below
@@ -69,16 +70,23 @@ def _output_to_json(output: Output) -> Dict[str, Any]:
 
 
 def read_marker(path: str, task: str) -> Optional[Marker]:
-    """Return the marker at `path`, or None where there is none.
+    """Return the marker at `path`, or None where there is none or only one of an old format.
 
-    Raises `Unreadable` for a file that is not a marker of this task.
+    Raises `Unreadable` for a file that is not a marker of this task, and
+    `StateError` for one of a newer format: what that means is not ours to guess.
     """
     value = read_json(path)
     if value is None:
         return None
     try:
-        if value['format'] != FORMAT:
-            raise Unreadable(path, f'has format {value["format"]!r}, this version reads {FORMAT}')
+        version = value['format']
+        if isinstance(version, bool) or not isinstance(version, int):
+            raise Unreadable(path, f'has format {version!r}, this version reads {FORMAT}')
+        if version > FORMAT:
+            raise StateError(path, f'has format {version}, this version reads {FORMAT}; '
+                                   f'use the newer runner that wrote it')
+        if version < FORMAT:
+            return None
         if value['task'] != task:
             raise Unreadable(path, f'belongs to {value["task"]!r}')
         outputs = tuple(_output_from_json(entry) for entry in value['outputs'])
