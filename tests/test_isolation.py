@@ -246,13 +246,16 @@ def test_inside_what_a_network_is_reached_by_otherwise_is_refused(inside):
 
 def test_the_probe_tells_what_can_be_done(inside):
     answer = inside('answer = [kernel.can_make_socket(isolation.AF_INET),'
-                    ' kernel.can_make_socket(isolation.AF_UNIX)]\n')
+                    ' kernel.can_make_socket(isolation.AF_UNIX), kernel.refuses_sockets()]\n')
 
-    assert answer == [False, True]
+    assert answer == [False, True, True]
 
 
 def test_without_a_fence_the_probe_says_so(child):
-    assert child('answer = kernel.can_make_socket(isolation.AF_INET)\n') is True
+    answer = child('answer = [kernel.can_make_socket(isolation.AF_INET),'
+                   ' kernel.refuses_sockets()]\n')
+
+    assert answer == [True, False]
 
 
 def test_what_is_started_inside_is_inside_too(inside):

@@ -363,6 +363,39 @@ def test_what_is_said_to_differ_does(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.integration
+def test_an_interpreter_that_is_to_tell_of_its_start_is_started(tmp_path: Path) -> None:
+    """What a fork would not repeat is not forked: each of two processors tells."""
+    bench = Bench(tmp_path)
+    bench.env['PYTHONPROFILEIMPORTTIME'] = '1'
+
+    with launching(is_warm=True) as launcher:
+        told = [bench.launched(launcher, 'odd_empty.py').err for _ in range(2)]
+
+    assert all(b'import time:' in err for err in told)
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+@pytest.mark.parametrize('is_warm', [True, False], ids=['warm', 'spawn'])
+@pytest.mark.parametrize('name', ['odd_syntax.py', 'odd_not_utf8_comment.py', 'odd_nul.py'])
+def test_a_script_that_is_no_python_is_refused_without_ctypes_too(tmp_path: Path, name: str,
+                                                                  is_warm: bool) -> None:
+    """Many interpreters are built without it; then the words may differ, but not the outcome."""
+    (tmp_path / 'poor').mkdir()
+    (tmp_path / 'poor' / 'ctypes.py').write_text('raise ImportError("not built")\n')
+    bench = Bench(tmp_path, is_fenced=False)
+    bench.env['PYTHONPATH'] = python_path(str(tmp_path / 'poor'))
+
+    with launching(is_warm=is_warm) as launcher:
+        ended = bench.launched(launcher, name)
+
+    assert ended.status == 1 or name == 'odd_not_utf8_comment.py'
+    assert b'Error' in ended.err or ended.status == 0
+    assert b'boot.py' not in ended.err and b'keeper.py' not in ended.err
+
+
+@pytest.mark.slow
+@pytest.mark.integration
 def test_processors_of_one_keeper_share_the_seed_of_hashes(tmp_path: Path) -> None:
     """The seed is drawn when an interpreter starts: once per keeper, not once for all."""
     bench = Bench(tmp_path)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from typing import Tuple
 
 AF_UNIX, AF_INET, AF_NETLINK = 1, 2, 16
+_AF_ALG, _SOCK_SEQPACKET = 38, 5
 
 #: What is had where a process may have namespaces of its own.
 BOTH_NAMESPACES = 'user+network namespace'
@@ -108,9 +109,9 @@ class Kernel:
         return self._checked(self._libc.syscall(self._ctypes.c_long(number), *values),
                              'system call %d' % number)
 
-    def become_subreaper(self) -> None:
-        """Adopt every descendant whose parent dies, however it hides."""
-        self.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    def become_subreaper(self, *, is_one: bool = True) -> None:
+        """Adopt every descendant whose parent dies, however it hides; or leave them to init."""
+        self.prctl(_PR_SET_CHILD_SUBREAPER, int(is_one))
 
     def die_with_parent(self) -> None:
         """Be killed when the thread that started this process ends."""
@@ -130,12 +131,24 @@ class Kernel:
         self.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, self._ctypes.byref(filled))
 
     def can_make_socket(self, family: int) -> bool:
-        """True when this process could open a network connection: the probe inside the fence."""
+        """True when this process gets a socket of a family."""
         descriptor = self._libc.socket(family, 1, 0)
         if descriptor < 0:
             return False
         os.close(descriptor)
         return True
+
+    def refuses_sockets(self) -> bool:
+        """True where the filter is in force: the probe inside the fence.
+
+        It asks for a socket that needs neither rights nor a network (AF_ALG),
+        so that only the filter can answer with "not permitted".
+        """
+        descriptor = self._libc.socket(_AF_ALG, _SOCK_SEQPACKET, 0)
+        if descriptor >= 0:
+            os.close(descriptor)
+            return False
+        return bool(self._ctypes.get_errno() == _EPERM)
 
     def drop_capabilities(self, numbers: Sequence[int]) -> None:
         """Give up privileges for ever, also for programs that are executed later."""

@@ -20,8 +20,10 @@ CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 22, 38
 EPERM, ENOSYS = 1, 38
 
-#: Numbers of (unshare, prctl, seccomp, landlock_create_ruleset).
-NUMBERS = {'x86_64': (272, 157, 317, 444), 'aarch64': (97, 167, 277, 444)}
+AF_ALG = 38
+
+#: Numbers of (unshare, prctl, seccomp, landlock_create_ruleset, socket).
+NUMBERS = {'x86_64': (272, 157, 317, 444, 41), 'aarch64': (97, 167, 277, 444, 198)}
 
 LOAD, EQUAL, HAS_BIT, RETURN = 0x20, 0x15, 0x45, 0x06
 ALLOW, ERRNO = 0x7FFF0000, 0x00050000
@@ -29,12 +31,13 @@ ALLOW, ERRNO = 0x7FFF0000, 0x00050000
 
 def refusals(kinds):
     """Return (number, test, value, errno) of what fails; the test is on the first argument."""
-    unshare, prctl, seccomp, landlock = NUMBERS[os.uname().machine]
+    unshare, prctl, seccomp, landlock, make_socket = NUMBERS[os.uname().machine]
     known = {
         'user namespaces': [(unshare, HAS_BIT, CLONE_NEWUSER, EPERM)],
         'network namespaces': [(unshare, HAS_BIT, CLONE_NEWNET, EPERM)],
         'seccomp': [(prctl, EQUAL, PR_SET_SECCOMP, EPERM), (seccomp, None, 0, EPERM)],
         'landlock': [(landlock, None, 0, ENOSYS)],
+        'sockets of ciphers': [(make_socket, EQUAL, AF_ALG, EPERM)],
     }
     return [refusal for kind in kinds for refusal in known[kind]]
 

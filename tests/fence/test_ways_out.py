@@ -171,8 +171,13 @@ def test_strict_starts_nothing_where_the_kernel_gives_no_fence():
     assert (refused.tried, refused.arrived) == (set(), set())
 
 
-def test_auto_warns_once_and_records_that_the_kernel_gives_no_fence():
-    with Arena(NO_FENCE) as arena:
+@pytest.mark.parametrize('identity', [
+    pytest.param(NO_FENCE, id='nothing can be had'),
+    # A host may refuse what the probe asks for, for reasons of its own.
+    pytest.param(SELF.refusing(*NO_FENCE.wishes['refuse'], 'sockets of ciphers'),
+                 id='and the host refuses ciphers')])
+def test_auto_warns_once_and_records_that_the_kernel_gives_no_fence(identity):
+    with Arena(identity) as arena:
         open_run = arena.with_runner(['exec_text', 'udp'])
         isolation = arena.isolation_of('exec_text')
 

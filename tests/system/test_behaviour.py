@@ -187,10 +187,11 @@ def test_a_signal_during_a_back_off_ends_the_wait(workspace):
 
 def test_an_interruption_outranks_state_that_cannot_be_written(workspace):
     """As the contract has it: interrupted, 3, 5, 4, 1."""
-    workspace.simple('import os, signal\n'
+    workspace.simple('import json, os, signal\n'
+                     'runner = json.load(open("locks/work.lock.json"))["pid"]\n'
                      'os.rename("state", "gone")\n'
                      'open("state", "w").close()\n'
-                     'os.kill(os.getppid(), signal.SIGTERM)\n'
+                     'os.kill(runner, signal.SIGTERM)\n'
                      'signal.pause()\n')
 
     ended = workspace.run()

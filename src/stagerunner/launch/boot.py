@@ -218,13 +218,16 @@ def _run_odd(data, module, started):
     """Run or refuse what cannot be compiled as it is; return the code that is left to run."""
     path = module.__file__
     try:
-        if not _run_file(data, path):
-            sys.exit(1)
-        return compile('', path, 'exec')
+        has_run = _run_file(data, path)
     except (AttributeError, ImportError, OSError, TypeError):
-        # Said in slightly other words than the interpreter's.
+        has_run = None
+    if has_run is None:
+        # Refused in slightly other words than the interpreter's.
         leave(module, started)
         return compile(data, path, 'exec', dont_inherit=True)
+    if not has_run:
+        sys.exit(1)
+    return compile('', path, 'exec')
 
 
 def _say(text):

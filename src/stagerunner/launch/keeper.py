@@ -287,7 +287,7 @@ def raise_fence(descriptor, source, python):
         from stagerunner import isolation
         kernel = isolation.Kernel()
         mechanisms = isolation.fence_network(kernel)
-        is_enforced = not kernel.can_make_socket(isolation.AF_INET)
+        is_enforced = kernel.refuses_sockets()
     except (ImportError, OSError, AttributeError):
         # No ctypes or no such calls: the report says that nothing is in force.
         pass

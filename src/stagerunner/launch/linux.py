@@ -11,6 +11,7 @@ import errno
 import os
 import signal
 import sys
+from functools import lru_cache
 from typing import Any
 from typing import Dict
 from typing import List
@@ -21,6 +22,7 @@ from typing import Tuple
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
 from stagerunner.environment import SOURCE_FOLDER
+from stagerunner.errors import os_fault
 from stagerunner.isolation import Kernel
 from stagerunner.launch.channel import Channel
 from stagerunner.launch.job import Exit
@@ -66,6 +68,22 @@ def start_up_variables(env: Dict[str, str]) -> Tuple[Tuple[str, str], ...]:
                         if name.startswith(_START_UP)))
 
 
+@lru_cache(maxsize=None)
+def is_binary(python: Optional[str]) -> bool:
+    """True for an interpreter that is a program of its own.
+
+    A script that starts one (a wrapper, a shim) may do something for each
+    processor: it is executed afresh every time.
+    """
+    import shutil
+
+    try:
+        with open(shutil.which(python or '') or '', 'rb') as program:
+            return program.read(4) == b'\x7fELF'
+    except OSError:
+        return False
+
+
 class LinuxLauncher(PosixLauncher):
     """Jobs as forks of keepers; `is_warm` says whether Python processors are forked warm."""
 
@@ -75,14 +93,17 @@ class LinuxLauncher(PosixLauncher):
         self.idle: List[KeeperHandle] = []
         self.busy: List[KeeperHandle] = []
         self.is_adopting = False
+        #: Processes that were below this one before the launcher began; never touched.
+        self.strangers: List[int] = []
 
     def _launch(self, job: Job) -> Piped:
         if not self.is_adopting:
+            self.strangers = descendants(os.getpid())
             adopt_orphans()
             self.is_adopting = True
         kind = Kind(job.python or sys.executable, job.is_fenced, start_up_variables(job.env))
         keeper = self._keeper(kind, job)
-        running = keeper.run(job, self.is_warm and job.python is not None,
+        running = keeper.run(job, self.is_warm and is_binary(job.python),
                              self.clock.monotonic())
         self.busy.append(keeper)
         return running
@@ -110,7 +131,8 @@ class LinuxLauncher(PosixLauncher):
         self.busy.remove(keeper)
         if keeper.is_lost:
             keeper.close()
-            sweep_adopted([other.process.pid for other in self.idle + self.busy])
+            sweep_adopted([*self.strangers,
+                           *(other.process.pid for other in self.idle + self.busy)])
         else:
             self.idle.append(keeper)
         return ended
@@ -119,6 +141,9 @@ class LinuxLauncher(PosixLauncher):
         for keeper in self.idle + self.busy:
             keeper.close()
         self.idle, self.busy = [], []
+        if self.is_adopting:
+            adopt_orphans(is_adopting=False)
+            self.is_adopting = False
         super().close()
 
 
@@ -177,7 +202,7 @@ class _KeptTree(Tree):
                 self.keeper.is_lost = True
                 self.returncode = _LOST
             elif message[0] == 'broken':
-                self.start_error = os.strerror(message[1]).lower()
+                self.start_error = os_fault(OSError(message[1], os.strerror(message[1])))
             elif message[0] == 'ended':
                 self._take(*message[1:])
         return self.returncode is not None
@@ -287,17 +312,17 @@ def start_keeper(kind: Kind, env: Dict[str, str]) -> KeeperHandle:
     return handle
 
 
-def adopt_orphans() -> None:
-    """Make this process the one to whom the children of lost keepers fall."""
+def adopt_orphans(*, is_adopting: bool = True) -> None:
+    """Make this process the one to whom the children of lost keepers fall, or end that."""
     try:
-        Kernel().become_subreaper()
+        Kernel().become_subreaper(is_one=is_adopting)
     except (ImportError, OSError, AttributeError):
         # Without ctypes there is no such call; keepers then sweep alone.
         pass
 
 
 def sweep_adopted(kept: List[int]) -> None:
-    """Kill and reap the processes that lost keepers left to this one; `kept` are live keepers."""
+    """Kill and reap what lost keepers left to this process; `kept` and their children stay."""
     for _ in range(_SWEEPS):
         spared = set(kept)
         for keeper in kept:
