@@ -23,7 +23,8 @@ from support import stage
 
 pytestmark = pytest.mark.integration
 
-FLAGS = ['--pipeline', '--run-id', '--lock-timeout', '--quiet', '--json', '--version', '--help']
+FLAGS = ['--pipeline', '--run-id', '--lock-timeout', '--isolation', '--launcher', '--quiet',
+         '--json', '--version', '--help']
 
 FAILS = 'import sys\nprint("so far")\nsys.exit("it cannot be done")\n'
 

@@ -243,8 +243,8 @@ def test_a_fault_of_a_key_is_told_at_its_place(keys, line):
 
 
 @pytest.mark.parametrize('key', [
-    'cleanEnv', 'secretEnv', 'dependsOn', 'jobs', 'forEach', 'maxWorkers', 'max_workers',
-    'stopOnFailure', 'stop_on_failure', 'quota', 'limit', 'resources', 'network', 'files'])
+    'dependsOn', 'jobs', 'forEach', 'maxWorkers', 'max_workers', 'stopOnFailure',
+    'stop_on_failure', 'quota', 'limit'])
 def test_a_key_of_the_contract_that_is_not_built_yet_is_refused_by_name(key):
     line = f"key '{key}' is not supported by this version"
 

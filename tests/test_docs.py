@@ -357,8 +357,9 @@ def test_the_readme_names_every_flag_and_no_other(main):
 ])
 def test_the_readme_has_every_key_of_the_definition_and_no_other(title, record):
     inner = [] if record is definition.PIPELINE else [
-        definition.IDEMPOTENCY, definition.CHECKPOINT, definition.RETRY]
-    headings = {key for key in record.keys if key in ('idempotency', 'checkpoint', 'retry')}
+        definition.IDEMPOTENCY, definition.CHECKPOINT, definition.RETRY, definition.RESOURCES]
+    headings = {key for key in record.keys
+                if key in ('idempotency', 'checkpoint', 'retry', 'resources')}
 
     named = first_column(section(README, title))
 
@@ -374,7 +375,8 @@ def test_the_readme_names_the_keys_of_later_versions():
     assert rows['a stage, `defaults`'] == set(definition.STAGE.later)
 
 
-@pytest.mark.parametrize('record', ['IDEMPOTENCY', 'CHECKPOINT', 'RETRY', 'STAGE', 'PIPELINE'])
+@pytest.mark.parametrize('record', ['IDEMPOTENCY', 'CHECKPOINT', 'RETRY', 'RESOURCES', 'STAGE',
+                                    'PIPELINE'])
 def test_the_readme_tells_the_defaults(record):
     """A row is: key, default, meaning; `none` and `the runner's own` stand for nothing given."""
     rows = [[cell.strip() for cell in line.split('|')[1:3]] for line in re.findall(

@@ -44,7 +44,8 @@ def ended(attempt=1, status='failed', **fields):
 def test_a_success_leaves_key_reasons_and_attempts(tell):
     found = tell(RunStarted('r1', 'p', 'now', ('a',)), TaskStarted('a', 'now', 1, (REASON,)),
                  ended(status='ok', exit_code=0, log='state/logs/r1/a.1.log', line_offset=5,
-                       is_verified=False),
+                       is_verified=False, isolation={'network': 'deny'},
+                       usage=(0.25, 4096, None, 2)),
                  TaskDone('a', 'now', 0.1234567, 1, 'key', 7))
 
     assert found == {
@@ -53,7 +54,10 @@ def test_a_success_leaves_key_reasons_and_attempts(tell):
         'reasons': [{'cause': 'input changed', 'path': 'in.txt', 'old': 'aa', 'new': 'bb'}],
         'attempts': [{'attempt': 1, 'status': 'ok', 'startedAt': 'then', 'durationSec': 0.123457,
                       'exitCode': 0, 'class': None, 'error': None, 'delaySec': None,
-                      'lineOffset': 5, 'verified': False, 'log': 'state/logs/r1/a.1.log'}]}
+                      'lineOffset': 5, 'verified': False, 'log': 'state/logs/r1/a.1.log',
+                      'isolation': {'network': 'deny'}, 'cpuSec': 0.25,
+                      'peakMemoryBytes': 4096, 'writtenBytes': None,
+                      'leftover_processes': 2}]}
 
 
 def test_outputs_that_were_not_staged_are_told(tell):
