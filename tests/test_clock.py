@@ -103,10 +103,13 @@ def test_a_request_from_elsewhere_ends_a_wait(stop):
     thread.join()
 
 
+@pytest.mark.skipif(not os.path.isdir('/proc/self/fd'), reason='needs /proc')
 def test_the_pipe_is_given_back():
+    before = os.listdir('/proc/self/fd')
     stop = Stop()
     number = stop.fileno()
     stop.close()
 
     with pytest.raises(OSError, match='Bad file descriptor'):
         os.fstat(number)
+    assert os.listdir('/proc/self/fd') == before

@@ -14,6 +14,7 @@ from stagerunner.commit import Finished
 from stagerunner.commit import commit
 from stagerunner.errors import InputChanged
 from stagerunner.errors import StageError
+from stagerunner.files import digest_bytes
 from stagerunner.fingerprint import Digests
 from stagerunner.fingerprint import digest_input
 from stagerunner.harvest import Harvester
@@ -155,6 +156,15 @@ def test_a_task_may_publish_its_own_paths_again(field):
     field.publish('a', 'x')
 
 
+def test_a_task_may_publish_its_own_paths_beside_files_of_nobody(field):
+    field.publish('a', 'x')
+    field.workspace.write('data/shared/y', 'by hand')
+
+    field.publish('a', 'x', 'y')
+
+    assert field.workspace.read('data/shared/y') == 'x'
+
+
 def test_a_file_of_nobody_is_replaced(field):
     field.workspace.write('data/shared/x', 'by hand')
 
@@ -189,6 +199,16 @@ def test_what_others_published_is_not_taken_for_a_direct_write(field):
     field.publish('a', 'x')
 
     assert field.gather('b', made_ns).outputs == ()
+
+
+def test_what_a_task_wrote_directly_before_it_may_write_again(field):
+    for content in ('1', '2'):
+        made_ns = field.begin('a')
+        field.workspace.write('data/shared/x', content)
+        crop = field.gather('a', made_ns)
+        field.commit('a', crop)
+
+    assert paths(crop) == ['x'] and crop.outputs[0].digest == digest_bytes(b'2')
 
 
 def test_declared_outputs_may_have_been_written_directly(field):

@@ -148,6 +148,17 @@ def test_more_than_a_pipe_holds_arrives_whole(yard):
     assert ended.stderr_lines == ('end',)
 
 
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='the size of a pipe is fixed')
+def test_what_was_printed_before_the_end_arrives_whole_although_one_read_cannot_take_it(yard):
+    yard.start('import fcntl, os\n'
+               'fcntl.fcntl(1, 1031, 1 << 20)\n'
+               'os.write(1, b"x" * (1 << 20))\n', name='bin/floods.py')
+    pid = yard.launcher.running['job'].process.pid
+    wait_until(lambda: not is_alive(pid), 'the end of the job')
+
+    assert yard.ends()[0].printed_bytes == 1 << 20
+
+
 def test_only_the_last_lines_are_kept_at_hand(yard):
     ended = yard.run(SH + 'for i in $(seq 1000); do echo $i; done')
 
@@ -348,6 +359,18 @@ def test_ends_are_seen_without_what_a_system_may_lack(yard, monkeypatch, missing
 
     assert (ended.exit_code, yard.log()) == (3, b'a\n')
     assert yard.run(DEAF, timeout_s=0.05, grace_s=0.05).exit_code == -9
+
+
+def test_without_a_pidfd_nobody_sleeps_through_an_end(yard, monkeypatch):
+    monkeypatch.delattr(os, 'pidfd_open', raising=False)
+    yard.start(SH + 'exec >&- 2>&-; echo up > up; sleep 0.05')
+    yard.await_file('up')
+    began = time.monotonic()
+
+    while not yard.launcher.wait(PATIENCE_S):
+        pass
+
+    assert time.monotonic() - began < PATIENCE_S / 2
 
 
 def test_a_kernel_that_refuses_a_pidfd_is_one_without(yard, monkeypatch):

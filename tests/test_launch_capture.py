@@ -148,6 +148,20 @@ def test_a_file_in_the_place_of_the_folder_of_logs_is_no_reason_to_stop(tmp_path
     assert isinstance(log.fault, NotADirectoryError)
 
 
+@pytest.mark.skipif(not os.path.isdir('/proc/self/fd'), reason='needs /proc')
+@pytest.mark.parametrize('limit', [5, 25, 30, 1000])
+def test_no_file_is_left_open_whatever_went_wrong(limit):
+    before = os.listdir('/proc/self/fd')
+    log = Log('log', head_bytes=10, tail_bytes=20)
+    with no_file_over(limit):
+        for _ in range(7):
+            log.write(b'0123456789')
+        log.close()
+
+    assert os.listdir('/proc/self/fd') == before
+    assert (log.fault is None) == (limit == 1000)
+
+
 # -- the last lines ----------------------------------------------------------------
 
 @pytest.mark.parametrize(('data', 'lines'), [

@@ -302,6 +302,7 @@ class Stubborn(FakePerformer):
 
     def wait(self, timeout_s: Any) -> List[Any]:
         self.waits.append(timeout_s)
+        assert len(self.waits) < 100, 'waited for ever'
         self.clock.advance(1.0)
         if self.stops and self.stops[-1] or self.stops and self.requests == 1:
             return [result._replace(code=-9, duration_s=len(self.waits))

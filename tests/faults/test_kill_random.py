@@ -6,6 +6,8 @@ import json
 import os
 import random
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -29,9 +31,12 @@ from faults.harness import need_linux
 from faults.harness import outputs
 from faults.harness import sizes
 from faults.harness import unparsable
+from stagerunner.files import leftovers as leftovers_of_the_dead
 from support import PATIENCE_S
 from support import Workspace
+from support import is_alive
 from support import processes_below
+from support import wait_until
 
 #: The stage is this long in the full campaign, and in the sample.
 N_LINES, N_LINES_OF_SAMPLE = 200_000, 20_000
@@ -200,6 +205,23 @@ def expected_resume(workspace: Workspace) -> Optional[int]:
     if binding['finished'] or not is_there or not progress['lineOffset']:
         return None
     return int(progress['lineOffset'])
+
+
+@pytest.mark.integration
+def test_what_a_zombie_left_half_written_is_a_leftover(tmp_path: Path) -> None:
+    """Killed and not waited for, a process is still listed: it will write nothing any more.
+
+    Where process 1 reaps late or never, the temporary file of a killed processor
+    outlived the next run.
+    """
+    need_linux()
+    with subprocess.Popen([sys.executable, '-c', '']) as child:
+        wait_until(lambda: not is_alive(child.pid), 'the end of the child')
+        left = tmp_path / f'progress.json.{child.pid}-0.tmp'
+        left.write_text('')
+
+        assert list(leftovers_of_the_dead(str(tmp_path))) == [str(left)]
+        assert os.path.exists(f'/proc/{child.pid}')
 
 
 def _check_resume(said: str, expected: Optional[int], *, may_be_early: bool = False) -> bool:
