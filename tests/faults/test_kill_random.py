@@ -18,6 +18,7 @@ from typing import Optional
 
 import pytest
 
+from faults.harness import RESULT
 from faults.harness import SEED
 from faults.harness import Install
 from faults.harness import Tally
@@ -61,6 +62,12 @@ while mapfile -n "$PIPELINE_LINE_INTERVAL" block && [ "${#block[@]}" -gt 0 ]; do
     mv -f "$PIPELINE_PROGRESS_PATH.new" "$PIPELINE_PROGRESS_PATH"
 done
 '''
+
+
+#: Killed between writing and committing at its second commit, in its first attempt.
+DYING = BASH.replace('    printf \'{', '''\
+    [ "$PIPELINE_ATTEMPT" -gt 1 ] || [ "$lines" -le "$PIPELINE_LINE_INTERVAL" ] || kill -9 $$
+    printf '{''')
 
 
 class Subject(NamedTuple):
@@ -205,6 +212,25 @@ def expected_resume(workspace: Workspace) -> Optional[int]:
     if binding['finished'] or not is_there or not progress['lineOffset']:
         return None
     return int(progress['lineOffset'])
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+def test_what_was_written_and_not_committed_is_cut_off(tmp_path: Path, install: Install) -> None:
+    """At the one moment that random kills may miss, and without the help of our own module."""
+    if not shutil.which('bash'):
+        pytest.skip('bash is not installed')
+    workspace = make_demo(tmp_path / 'w', install, make_text(130), interval=20,
+                          upper='bin/upper.bash')
+    workspace.processor(DYING, 'bin/upper.bash')
+    definition = workspace.json('pipeline.json')
+    workspace.pipeline(*definition['stages'], defaults={'retry': {'baseDelaySec': 0}})
+
+    done = install.run(workspace)
+
+    assert done.code == 0 and '[RESUME] stage_upper at line 20' in done.lines, done
+    assert len(workspace.read_bytes(RESULT).splitlines()) == 130
+    assert workspace.read_bytes(RESULT).lower() == make_text(130).lower()
 
 
 @pytest.mark.integration
