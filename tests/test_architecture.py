@@ -133,7 +133,8 @@ OWNED_PATTERNS = {
 }
 
 #: Private names of the standard library that there is no way around.
-PRIVATE = {('launch.windows', '_handle'): 'subprocess shows the handle of a process nowhere else'}
+PRIVATE = {('launch.windows', '_handle'): 'subprocess shows the handle of a process nowhere else',
+           ('launch.boot', '_getframe'): 'a hook learns only from it which line was refused'}
 
 #: Built-in functions that these modules alone may call.
 OWNED_CALLS = {

@@ -644,6 +644,25 @@ def test_a_stale_compiled_helper_is_not_used(yard):
     assert finish(yard, job)[1] == b'new\n'
 
 
+def test_more_helpers_than_a_variable_holds_are_pinned_all_the_same(yard):
+    """The list once stood in one variable, for which there is a limit."""
+    job = booted(yard, text='import last\n')
+    (yard.root / 'bin/last.py').write_text('print("OTHER")\n')
+    more = tuple((f'{yard.root}/bin/{"x" * 200}{number}.py', '0' * 64) for number in range(600))
+    last = (str(yard.root / 'bin/last.py'), '0' * 64)
+
+    ended, log = finish(yard, job._replace(pinned=(*job.pinned, *more, last)))
+
+    assert ended.exit_code == 75 and b'OTHER' not in log
+
+
+def test_a_list_of_pinned_files_that_was_inherited_counts_for_nothing(yard):
+    job = booted(yard)
+    foreign = {'STAGERUNNER_PINNED': 'x /etc/passwd', 'STAGERUNNER_PINNED1': 'y /etc/group'}
+
+    assert finish(yard, job._replace(env=dict(job.env, **foreign)))[1] == b'checked\n'
+
+
 def test_no_compiled_helper_is_left_in_the_workspace(yard):
     env = clean_environment(is_measured=False)
     env.pop('PYTHONDONTWRITEBYTECODE', None)

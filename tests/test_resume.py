@@ -17,6 +17,7 @@ from stagerunner.resume import final_offset
 from stagerunner.resume import find
 from stagerunner.resume import forget_progress
 from stagerunner.resume import restore
+from stagerunner.resume import tells_lengths
 from stagerunner.resume import unreadable
 from stagerunner.resume import write_binding
 from stagerunner.state.names import StateNames
@@ -247,6 +248,24 @@ def test_forgotten_progress_is_gone(stopped):
     forget_progress(stopped.names, 'work')
 
     assert not os.path.lexists(stopped.names.progress('work'))
+
+
+def test_progress_that_cannot_be_removed_is_a_fault_of_the_state(tmp_path):
+    (tmp_path / 'state').write_text('a file')
+
+    with pytest.raises(StateError):
+        forget_progress(StateNames(str(tmp_path)), 'work')
+
+
+@pytest.mark.parametrize('content, expected', [
+    (None, True), ('{"lineOffset": 1, "outputs": {}}', True), ('{"lineOffset": 1}', False),
+    ('[]', False), ('{', False)])
+def test_only_progress_with_outputs_tells_lengths(stopped, content, expected):
+    os.unlink(stopped.names.progress('work'))
+    if content is not None:
+        Path(stopped.names.progress('work')).write_text(content)
+
+    assert tells_lengths(stopped.names, 'work') == expected
 
 
 def test_unreadable_files_are_named_with_their_faults(stopped):

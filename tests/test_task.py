@@ -489,6 +489,22 @@ def test_going_on_without_lengths_is_told_and_recorded(stopped):
     assert stopped.workspace.read('data/work/r.txt') == 'abcd not committed'
 
 
+def test_outputs_without_lengths_are_not_gone_on_with_once_they_began_to_move(stopped):
+    """Nobody could tell which of them are in their place already."""
+    def in_the_way(job: Job) -> None:
+        os.mkdir(os.path.join(job.env['PIPELINE_PUBLISHED_DIR'], '.work.done'))
+
+    stopped.workspace.write('state/progress_work.json', '{"lineOffset": 150}')
+    assert stopped.attempt(Ending(does=in_the_way)).exit_code == 5
+    del stopped.sink.events[:]
+
+    stopped.attempt()
+
+    why = 'its progress file is left over from a finished run'
+    assert stopped.sink.of(TaskRestarted) == [TaskRestarted('work', why)]
+    assert stopped.launcher.jobs[-1].env['PIPELINE_LINE_OFFSET'] == '0'
+
+
 def test_after_a_success_the_record_keeps_the_total(stopped):
     result = stopped.attempt(Ending(does=commits(300, 'abcdefgh')))
 

@@ -90,7 +90,7 @@ def classify_text(text: str, http_status: Optional[int] = None) -> str:
         return TRANSIENT
     if http_status in (400, 401, 403, 404):
         return PERMANENT
-    if is_no_space(text):
+    if is_no_space(text) or _says('offline violation', text):
         return PERMANENT
     if _says(_TRANSIENT_TEXT, text):
         return TRANSIENT

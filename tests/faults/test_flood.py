@@ -54,7 +54,7 @@ print('status', status, 'peak', usage.ru_maxrss)
 '''
 
 
-@sizes(40, 300)
+@sizes(64, 300)
 @pytest.mark.integration
 @pytest.mark.parametrize('processor', [pytest.param(LINES, id='lines'),
                                        pytest.param(NOISE, id='noise')])

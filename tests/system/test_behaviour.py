@@ -481,3 +481,20 @@ def test_a_run_id_in_use_names_the_runner_that_uses_it(workspace):
 
     assert busy.code == 4 and busy.err.count('\n') == 1
     assert f'held by pid {first.pid} on ' in busy.err and ', run x)' in busy.err
+
+
+# -- the fence, as authors of processors see it ------------------------------------
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.version_info < (3, 8), reason='this Python tells nobody of its calls')
+@pytest.mark.parametrize('launcher', ['warm', 'spawn'])
+def test_a_refused_connection_is_told_with_its_line_and_address(workspace, launcher):
+    workspace.simple("net = __import__('so' + 'cket')\n"
+                     "net.create_connection(('127.0.0.1', 9))\n")
+
+    failed = workspace.run('--launcher', launcher)
+
+    assert failed.code == 1
+    assert ("Offline violation: connection to 127.0.0.1:9 refused in stage 'work' "
+            '(bin/work.py:2)') in failed.lines[-2]
+    assert '[RETRY]' not in failed.out

@@ -23,6 +23,9 @@ BOOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'boot.py')
 #: The variable with the list that `boot` reads; `…1`, `…2` and so on hold what goes beyond it.
 PINNED = 'STAGERUNNER_PINNED'
 
+#: Tells `boot` that network calls are to be refused with an explanation.
+FENCED = 'STAGERUNNER_FENCED'
+
 #: A variable of Windows holds 32,767 characters, one of Linux 131,071 bytes.
 _VARIABLE_CHARS = 30_000
 
@@ -41,7 +44,11 @@ def environment_of(job: Job) -> Dict[str, str]:
     """Return the environment of a job, with what `boot` needs and removes again."""
     if job.python is None:
         return job.env
-    env = dict(job.env)
+    env = {name: value for name, value in job.env.items() if not name.startswith(PINNED)}
+    if job.is_fenced:
+        env[FENCED] = '1'
+    else:
+        env.pop(FENCED, None)
     name, number = PINNED, 0
     for path, digest in job.pinned:
         line = f'{digest} {path}'
