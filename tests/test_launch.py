@@ -499,6 +499,13 @@ SCRIPTS: Dict[str, Any] = {
     'bom': b'\xef\xbb\xbfprint("bom")\n',
     'crlf': b'x = """a\r\nb"""\r\nprint(repr(x))\r\n',
     'latin': b'# -*- coding: latin-1 -*-\nprint(ascii("\xe9"))\n',
+    'no encoding declared': b'print("\xe9")\n',
+    'unknown encoding': b'# -*- coding: nope -*-\nprint(1)\n',
+    'NUL': b'print(1)\0\nprint(2)\n',
+    'hook raises': 'import sys\ndef hook(*args):\n    raise RuntimeError("in hook")\n'
+                   'sys.excepthook = hook\n1/0\n',
+    'hook is nothing': 'import sys\nsys.excepthook = None\n1/0\n',
+    'hook is missing': 'import sys\ndel sys.excepthook\n1/0\n',
     'helper': 'import helper\nprint(helper.x, helper.__file__, helper.__cached__)\n',
     'package': 'import package.module as module\nprint(module.v, module.__package__)\n',
     'helper raises': 'import raises\n',
@@ -510,7 +517,7 @@ SCRIPTS: Dict[str, Any] = {
 
 #: Those in which Pythons differ from one another.
 TELLING = ['arguments', 'globals', 'docstring', 'code', 'exit text', 'syntax error', 'exception',
-           'cause', 'hook', 'interrupt', 'thread', 'finalised', 'helper',
+           'cause', 'hook', 'NUL', 'no encoding declared', 'interrupt', 'thread', 'finalised', 'helper',
            'helper with a syntax error']
 
 HELPERS = {'helper.py': 'x = 1\n', 'raises.py': 'def f():\n    1/0\nf()\n',
@@ -570,20 +577,6 @@ def test_under_boot_scripts_behave_as_under_other_pythons(scripts, python):
                  if found[0] != found[1]}
 
     assert different == {}
-
-
-@pytest.mark.parametrize('content', [b'print("\xe9")\n', b'# -*- coding: nope -*-\n',
-                                     b'print(1)\0\n'], ids=['latin', 'coding', 'NUL'])
-def test_bytes_that_are_no_source_fail_under_boot_as_well(yard, content):
-    """Python words it differently for bytes and for files; the exit code is the same."""
-    job = yard.job('', name='bin/x.py')
-    (yard.root / 'bin/x.py').write_bytes(content)
-    yard.launcher.start(job._replace(pinned=((job.pinned[0][0], sha(yard.root / 'bin/x.py')),)))
-
-    ended, = yard.ends()
-
-    assert ended.exit_code == 1
-    assert ended.stderr_lines[-1].startswith(('SyntaxError', 'ValueError'))
 
 
 # -- exactly the bytes that were checked ----------------------------------------
