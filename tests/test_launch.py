@@ -517,8 +517,8 @@ SCRIPTS: Dict[str, Any] = {
 
 #: Those in which Pythons differ from one another.
 TELLING = ['arguments', 'globals', 'docstring', 'code', 'exit text', 'syntax error', 'exception',
-           'cause', 'hook', 'NUL', 'no encoding declared', 'interrupt', 'thread', 'finalised', 'helper',
-           'helper with a syntax error']
+           'cause', 'hook', 'NUL', 'no encoding declared', 'interrupt', 'thread', 'finalised',
+           'helper', 'helper with a syntax error']
 
 HELPERS = {'helper.py': 'x = 1\n', 'raises.py': 'def f():\n    1/0\nf()\n',
            'wrong.py': 'def f(:\n', 'package/__init__.py': '', 'package/module.py': 'v = 2\n'}

@@ -142,9 +142,9 @@ def _explain_refusals(pinned):
         elif event == 'socket.__new__':
             if arguments[1] not in local and arguments[1] != -1:
                 refuse(asked)
-        elif event in ('socket.connect', 'socket.bind', 'socket.sendto') and is_fence:
-            if isinstance(arguments[1], tuple):
-                refuse(arguments[1][:2])
+        elif is_fence and event in ('socket.connect', 'socket.bind', 'socket.sendto') and (
+                isinstance(arguments[1], tuple)):
+            refuse(arguments[1][:2])
 
     sys.addaudithook(hook)
 
