@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -152,7 +153,9 @@ def test_an_input_edited_while_it_is_hashed_is_not_recorded(size: int, tmp_path:
             assert done.code in (0, 1) and 'Traceback' not in done.err, done
             if done.code:
                 tally.notes['refused'] += 1
-                assert f'input {INPUT} changed while it was read' in done.err, done
+                # On a machine under load an edit may come late for the reading.
+                assert re.search(f'input {INPUT} changed while (it was read|its stage ran)',
+                                 done.err), done
                 assert recorded(workspace) == before
             check_record(workspace, done)
             if size <= 2 or number % 10 == 0:

@@ -190,7 +190,7 @@ def test_a_full_disk_ends_with_exit_code_5(upper: str, has_past: bool, n_lines: 
         subject.start_over()
         disk.fill(free_pages)
         with tally.trial(f'{free_pages} pages free') as trial:
-            assert disk.free() == free_pages
+            assert disk.free() <= free_pages
             trial.fired()
             done = subject.run()
             tally.notes['full' if done.code else 'fits'] += 1

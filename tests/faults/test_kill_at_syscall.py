@@ -56,6 +56,11 @@ with open(os.path.join(os.environ['PIPELINE_OUTPUT_DIR'], 'result.txt'), 'ab') a
 '''
 
 
+#: How often a derived file is written depends on the time it takes: on a busy machine a run may
+#: have fewer calls than the one that was recorded, and a point near its end is missed.
+_TRIES = 3
+
+
 class Point(NamedTuple):
     """The n-th call of one kind; to open a file for reading changes nothing."""
 
@@ -134,19 +139,22 @@ def test_a_runner_killed_at_any_call_is_followed_by_one_that_completes(
     points = clean_points(install, _copy(scene.start, tmp_path / 'clean'), tmp_path / 'trace')
     tally.notes['of'] = len(points)
     chosen = points if size > len(points) else choose(points, size)
+    tally.notes['unreached'] = 0
+    workspace = Workspace(tmp_path / 'killed')
     for number, point in enumerate(chosen):
-        workspace = _copy(scene.start, tmp_path / 'killed')
+        if not any(_kill_at(install, scene, workspace, point) for _ in range(_TRIES)):
+            tally.notes['unreached'] += 1
+            continue
         with tally.trial(f'{point.call} {point.ordinal}') as trial:
+            trial.fired()
             try:
-                if _kill_at(install, workspace, point, tmp_path / 'trace'):
-                    trial.fired()
                 if number % 2 and upper != 'bin/unverified.py':
                     kill_all(workspace)
                 _check(install, workspace, scene)
             finally:
                 kill_all(workspace)
-        shutil.rmtree(str(workspace.root))
     tally.conclude()
+    assert tally.notes['unreached'] <= 1 + len(chosen) // 20
     assert len({point.call for point in chosen}) >= 2
 
 
@@ -161,8 +169,11 @@ def choose(points: Sequence[Point], size: int) -> List[Point]:
     return publishing + spread(rest, max(1, size - len(publishing)))
 
 
-def _kill_at(install: Install, workspace: Workspace, point: Point, trace: Path) -> bool:
-    """Run until just before one call; True when the runner died of it."""
+def _kill_at(install: Install, scene: Scene, workspace: Workspace, point: Point) -> bool:
+    """Run from the start until just before one call; True when the runner died of it."""
+    shutil.rmtree(str(workspace.root), ignore_errors=True)
+    _copy(scene.start, workspace.root)
+    trace = Path(f'{workspace.root}.trace')
     done = install.run(workspace, prefix=[
         'strace', '-qq', '-o', str(trace), '-e', f'trace={point.call}',
         '-e', f'inject={point.call}:signal=SIGKILL:when={point.ordinal}'])
