@@ -56,8 +56,9 @@ with open(os.path.join(os.environ['PIPELINE_OUTPUT_DIR'], 'result.txt'), 'ab') a
 '''
 
 
-#: How often a derived file is written depends on the time it takes: on a busy machine a run may
-#: have fewer calls than the one that was recorded, and a point near its end is missed.
+#: A run may have other calls than the one that was recorded: how often a derived file is written
+#: depends on the time it takes, and who looks at /proc opens a file per process there is.  Then
+#: the kill comes earlier or later, or not at all.
 _TRIES = 3
 
 
@@ -113,7 +114,9 @@ def clean_points(install: Install, workspace: Workspace, trace: Path) -> List[Po
         if found:
             call = found.group(1)
             counts[call] += 1
-            if str(workspace.root) in line or line.startswith('write(1<'):
+            # (The folder that a relative path belongs to says nothing about the path.)
+            path = re.sub(r'AT_FDCWD<[^>]*>', '', line)
+            if str(workspace.root) in path or line.startswith('write(1<'):
                 is_change = not call.startswith('open') or 'O_CREAT' in line
                 points.append(Point(call, counts[call], is_change, call.startswith('rename')
                                     and '.stage_upper.partial' in line))
