@@ -177,13 +177,14 @@ def test_strict_starts_nothing_where_the_kernel_gives_no_fence():
     pytest.param(SELF.refusing(*NO_FENCE.wishes['refuse'], 'sockets of ciphers'),
                  id='and the host refuses ciphers')])
 def test_auto_warns_once_and_records_that_the_kernel_gives_no_fence(identity):
+    # Ways that Python's own hook does not see: it explains refusals, and refuses what it sees.
     with Arena(identity) as arena:
-        open_run = arena.with_runner(['exec_text', 'udp'])
-        isolation = arena.isolation_of('exec_text')
+        open_run = arena.with_runner(['ctypes_connect', 'python_isolated'])
+        isolation = arena.isolation_of('ctypes_connect')
 
     assert [run.code for run in open_run.runs] == [0], open_run.said
     assert open_run.said.count('the kernel keeps no processor of this run from the network') == 1
-    assert open_run.arrived == {'exec_text', 'udp'}
+    assert open_run.arrived == {'ctypes_connect', 'python_isolated'}
     assert (isolation['mode'], isolation['enforced']) == ('auto', False)
 
 
