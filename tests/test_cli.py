@@ -331,6 +331,8 @@ def sh(script: str, workspace: Workspace) -> Any:
     pytest.param('$run >&-; echo $? >&2', id='stdout closed'),
     pytest.param('$run >/dev/full; echo $? >&2', id='stdout full'),
     pytest.param('$run --help >/dev/full; echo $? >&2', id='help to nowhere'),
+    pytest.param('PYTHONUNBUFFERED=1 $run --help >/dev/full; echo $? >&2',
+                 id='unbuffered help to nowhere'),
     pytest.param('$run <&- >&- 2>&-; echo $? >&2', id='everything closed'),
 ])
 def test_a_stdout_that_went_away_is_no_error(workspace, script):

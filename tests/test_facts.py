@@ -16,6 +16,7 @@ from stagerunner.facts import Observer
 from stagerunner.files import digest_bytes
 from stagerunner.fingerprint import Digests
 from stagerunner.fingerprint import key_of
+from stagerunner.fingerprint import stats_of
 from stagerunner.resume import Binding
 from stagerunner.resume import ResumePoint
 from stagerunner.resume import write_binding
@@ -291,7 +292,9 @@ def stopped(workspace, observe):
     workspace.write('data/work/.work.partial/r', 'abc')
     names = StateNames(str(workspace.root))
     workspace.write('state/progress_work.json', '{"lineOffset": 7, "outputs": {"r": 3}}')
-    write_binding(names, 'work', Binding(observe().key, 1, 'r1', 'data/work/.work.partial'))
+    facts = observe()
+    write_binding(names, 'work', Binding(facts.key, 1, 'r1', 'data/work/.work.partial',
+                                         inputs=stats_of(facts.inputs)))
     return workspace
 
 
@@ -308,6 +311,17 @@ def test_a_stopped_task_with_another_key_says_why_it_cannot(stopped, observe):
 
     assert facts.resume_point is None
     assert facts.restart_why.startswith('its inputs, processor or parameters changed')
+
+
+def test_a_stopped_task_whose_input_was_put_back_cannot_go_on(stopped, observe):
+    before = stopped.read('data/input/in.txt')
+    stopped.write('data/input/in.txt', 'other')
+    stopped.write('data/input/in.txt', before)
+
+    facts = observe()
+
+    assert facts.resume_point is None
+    assert facts.restart_why == 'its inputs were written to since its progress was made'
 
 
 def test_without_checkpointing_nobody_looks_for_progress(stopped, observe):

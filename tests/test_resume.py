@@ -44,8 +44,8 @@ class Stopped:
     def progress(self, value: Any) -> None:
         Path(self.names.progress('work')).write_text(json.dumps(value))
 
-    def find(self, key: str = 'k1'):
-        return find(self.names, 'work', key, str(self.private))
+    def find(self, key: str = 'k1', inputs: str = ''):
+        return find(self.names, 'work', key, str(self.private), inputs)
 
     def restore(self) -> None:
         restore(self.find()[0], str(self.private))
@@ -58,6 +58,14 @@ def stopped(tmp_path: Path) -> Stopped:
 
 def test_a_task_goes_on_at_its_last_committed_line(stopped):
     assert stopped.find() == (ResumePoint(150, {'r.txt': 8}), '')
+
+
+def test_what_was_made_before_an_input_was_written_to_does_not_count(stopped):
+    stopped.bind(inputs='stats of then')
+
+    assert stopped.find(inputs='stats of then') == (ResumePoint(150, {'r.txt': 8}), '')
+    assert stopped.find(inputs='stats of now') == (
+        None, 'its inputs were written to since its progress was made')
 
 
 def test_looking_changes_nothing(stopped, tmp_path):
@@ -191,7 +199,7 @@ def test_the_binding_record_has_the_documented_keys(stopped):
 
     assert json.loads(Path(stopped.names.checkpoint('work')).read_text()) == {
         'format': 1, 'lineOffset': 150, 'key': 'k1', 'attempt': 2, 'runId': 'r1',
-        'privateDir': 'data/.work.partial', 'finished': False}
+        'privateDir': 'data/.work.partial', 'finished': False, 'inputs': ''}
 
 
 # -- restoring ----------------------------------------

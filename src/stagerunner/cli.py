@@ -87,7 +87,11 @@ def _run_command(argv: List[str], system: System) -> int:
     name, flags = (argv[0], argv[1:]) if argv and argv[0] in COMMANDS else ('run', argv)
     try:
         command = importlib.import_module(f'stagerunner.commands.{name}')
-        arguments = _parser(name, command).parse_args(flags)
+        try:
+            arguments = _parser(name, command).parse_args(flags)
+        except OSError:
+            # Help was asked for, and stdout is unbuffered and takes nothing.
+            return errors.OK
         workspace = _workspace_of(arguments.pipeline)
         code: int = command.main(arguments, system)
         return code

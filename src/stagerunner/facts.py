@@ -28,6 +28,7 @@ from stagerunner.fingerprint import digest_input
 from stagerunner.fingerprint import expand_inputs
 from stagerunner.fingerprint import key_of
 from stagerunner.fingerprint import make_parts
+from stagerunner.fingerprint import stats_of
 from stagerunner.imports import Program
 from stagerunner.imports import Source
 from stagerunner.imports import load_program
@@ -117,7 +118,7 @@ class Observer:
         key = key_of(parts)
         marker, fault = self._marker(task)
         private = private_folder(task.output_dir, task.name)
-        point, why = (find(task.names(self.root), task.name, key, private)
+        point, why = (find(task.names(self.root), task.name, key, private, stats_of(inputs))
                       if task.stage.checkpoint.enabled else (None, ''))
         found = [] if task.stage.has_network else violations(program)
         return Facts(

@@ -208,6 +208,14 @@ def snapshot_of(root: str, name: str) -> Snapshot:
         return None
 
 
+def stats_of(inputs: Sequence[Input]) -> str:
+    """Return a digest of the stats that inputs had when they were hashed.
+
+    Another value means that somebody wrote to one since, even if its bytes are the same again.
+    """
+    return digest_bytes(canonical([[entry.name, entry.snapshot] for entry in inputs]))
+
+
 def is_unchanged(digests: Digests, root: str, entry: Input) -> bool:
     """True while an input has the stat that it was hashed with.
 

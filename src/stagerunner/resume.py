@@ -1,9 +1,11 @@
 """Find out whether a task can go on where it was stopped, and put its outputs back to that point.
 
 What binds a progress file is `state/checkpoint_<task>.json`, written before
-each launch: a key, an attempt and a private folder.  A progress file counts
-only while that record is unfinished, has the key of today, and the folder is
-there.  On any doubt the task starts at line 0 in an emptied folder.
+each launch: a key, the stats of the inputs, an attempt and a private folder.
+A progress file counts only while that record is unfinished, has the key and
+the stats of today, and the folder is there: lines that were made while somebody
+edited an input may come from bytes that no key has seen.  On any doubt the task
+starts at line 0 in an emptied folder.
 """
 
 from __future__ import annotations
@@ -56,6 +58,7 @@ class Binding(NamedTuple):
     private: str
     line_offset: int = 0
     is_finished: bool = False
+    inputs: str = ''
 
 
 def write_binding(names: StateNames, task: str, binding: Binding) -> None:
@@ -63,13 +66,14 @@ def write_binding(names: StateNames, task: str, binding: Binding) -> None:
     write_json(names.checkpoint(task), {
         'format': FORMAT, 'lineOffset': binding.line_offset, 'key': binding.key,
         'attempt': binding.attempt, 'runId': binding.run_id, 'privateDir': binding.private,
-        'finished': binding.is_finished}, durable=True)
+        'finished': binding.is_finished, 'inputs': binding.inputs}, durable=True)
 
 
-def find(names: StateNames, task: str, key: str,
-         private: str) -> Tuple[Optional[ResumePoint], str]:
+def find(names: StateNames, task: str, key: str, private: str,
+         inputs: str = '') -> Tuple[Optional[ResumePoint], str]:
     """Return where `task` can go on, or None and why it starts at line 0.
 
+    `inputs` are their stats as of `fingerprint.stats_of`; '' compares none.
     The reason is empty where there is nothing that could have been resumed.
     Changes nothing on the disk.
     """
@@ -79,13 +83,14 @@ def find(names: StateNames, task: str, key: str,
         return None, f'its progress file is unreadable: {error.fault}'
     if progress is None:
         return None, ''
-    doubt = _doubt_of_binding(names, task, key, private)
+    doubt = _doubt_of_binding(names, task, key, private, inputs)
     if doubt:
         return None, doubt
     return _point(progress, private)
 
 
-def _doubt_of_binding(names: StateNames, task: str, key: str, private: str) -> str:
+def _doubt_of_binding(names: StateNames, task: str, key: str, private: str,
+                      inputs: str) -> str:
     try:
         record = read_json(names.checkpoint(task))
     except Unreadable:
@@ -98,6 +103,8 @@ def _doubt_of_binding(names: StateNames, task: str, key: str, private: str) -> s
         return 'its progress file is left over from a finished run'
     if record.get('key') != key:
         return 'its inputs, processor or parameters changed since its progress was made'
+    if inputs and record.get('inputs') != inputs:
+        return 'its inputs were written to since its progress was made'
     if os.path.islink(private) or not os.path.isdir(private):
         return 'its partial outputs are gone'
     return ''

@@ -42,6 +42,7 @@ from stagerunner.files import make_folder
 from stagerunner.files import quarantine
 from stagerunner.files import read_json
 from stagerunner.files import write_json
+from stagerunner.fingerprint import stats_of
 from stagerunner.harvest import Harvester
 from stagerunner.jobs import Order
 from stagerunner.jobs import make_job
@@ -227,7 +228,7 @@ class Attempts(Performer):
         if task.stage.checkpoint.enabled:
             write_binding(self.names, task.name, Binding(
                 facts.key, attempt, self.setting.run_id, self._shown(private),
-                point.line_offset if point else 0))
+                point.line_offset if point else 0, inputs=stats_of(facts.inputs)))
         return _Attempt(task, attempt, lock, facts, decision, private, made_ns, now)
 
     def _job(self, under_way: _Attempt) -> Job:

@@ -245,7 +245,7 @@ def main(start, started, sha256=None):
     del sys.argv[0]
     script = sys.argv[0]
     if hasattr(sys, 'orig_argv'):
-        del sys.orig_argv[len(sys.orig_argv) - len(sys.argv) - 1]
+        del sys.orig_argv[len(sys.orig_argv) - len(sys.argv) - 1]  # novermin - asked for above
     module = _new_main(script)
     sha256 = sha256 or load_sha256()
     data = _read_pinned(script, lines[0].partition(' ')[0], sha256)
