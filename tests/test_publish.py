@@ -209,7 +209,7 @@ def test_outputs_may_replace_files_and_links(published):
     (published / 'folder').mkdir()
     (published / 'link').symlink_to('folder')
 
-    check_room(str(published), ['a', 'link', 'folder/b', 'new/c'], {'z': 'other'})
+    check_room(str(published), ['a', 'link', 'folder/b', 'new/c'], {'z': 'other'}.get)
 
 
 @pytest.mark.parametrize('name, said', [
@@ -226,7 +226,7 @@ def test_an_output_without_room_is_refused(published, name, said):
     (published / 'dangling').symlink_to('nowhere')
 
     with pytest.raises(StageError) as refused:
-        check_room(str(published), ['fine', name], {'theirs': 'other'})
+        check_room(str(published), ['fine', name], {'theirs': 'other'}.get)
 
     assert str(refused.value) == said
 

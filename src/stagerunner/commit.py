@@ -11,25 +11,33 @@ digests (`facts`), so no order of lost renames can lead to a wrong skip.
 from __future__ import annotations
 
 import os
+from typing import Dict
 from typing import List
 from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 from typing import Set
 
+from stagerunner.errors import InputChanged
 from stagerunner.errors import StateError
+from stagerunner.errors import Unreadable
 from stagerunner.errors import os_fault
+from stagerunner.files import digest_bytes
+from stagerunner.files import digest_file
 from stagerunner.files import make_folder
 from stagerunner.files import remove_tree
 from stagerunner.files import replace
 from stagerunner.files import sync_file
 from stagerunner.files import sync_folder
+from stagerunner.files import write_bytes
 from stagerunner.files import write_json
 from stagerunner.publish import stale_files
 from stagerunner.sharing import remove_file
 from stagerunner.sharing import wait_until_free
+from stagerunner.state.items import ItemJournal
 from stagerunner.state.marker import Marker
 from stagerunner.state.marker import marker_name
+from stagerunner.state.marker import marker_path
 from stagerunner.state.marker import to_json
 
 
@@ -41,6 +49,8 @@ class Finished(NamedTuple):
     published: str
     marker: Marker
     former: Optional[Marker]
+    #: Where the success is noted; None: in a marker beside the outputs.
+    journal: Optional[ItemJournal] = None
 
 
 def commit(batch: Sequence[Finished]) -> None:
@@ -51,9 +61,63 @@ def commit(batch: Sequence[Finished]) -> None:
     """
     for finished in batch:
         try:
-            _commit(finished)
+            if finished.journal is None:
+                _commit(finished)
+            else:
+                _publish(finished)
         except OSError as error:
             raise StateError(error.filename or finished.published, os_fault(error)) from error
+    _note([finished for finished in batch if finished.journal is not None])
+
+
+def complete(home: str, marker: Marker, journal: Optional[ItemJournal], tasks: int) -> None:
+    """Write the marker of a fan-out whose tasks are all done, then say so in its journal."""
+    path = marker_path(home, marker.task)
+    try:
+        make_folder(home)
+    except OSError as error:
+        raise StateError(home, os_fault(error)) from error
+    write_json(path, to_json(marker), durable=True)
+    assert journal is not None
+    journal.complete(marker.run_id, marker.done_at, marker.key, tasks)
+
+
+def write_item(root: str, path: str, content: bytes) -> None:
+    """Write the file of an item that has none of its own, unless it is there already."""
+    target = os.path.join(root, path)
+    try:
+        if digest_file(target)[0] == digest_bytes(content):
+            return
+    except (OSError, Unreadable, InputChanged):
+        pass
+    try:
+        make_folder(os.path.dirname(target))
+        write_bytes(target, content, durable=False)
+    except OSError as error:
+        raise StateError(path, os_fault(error)) from error
+
+
+def _publish(finished: Finished) -> None:
+    """Move the outputs of a member of a fan-out to their places, durably."""
+    _flush(finished)
+    if finished.marker.is_staged:
+        touched = {finished.published} | _move_in(finished)
+        _remove_stale(finished)
+        for folder in sorted(touched):
+            sync_folder(folder)
+
+
+def _note(batch: Sequence[Finished]) -> None:
+    """Append the successes of members to their journals, each journal flushed once."""
+    by_journal: Dict[int, List[Finished]] = {}
+    for finished in batch:
+        by_journal.setdefault(id(finished.journal), []).append(finished)
+    for members in by_journal.values():
+        journal = members[0].journal
+        assert journal is not None
+        journal.append([finished.marker for finished in members])
+    for finished in batch:
+        remove_tree(finished.private)
 
 
 def _commit(finished: Finished) -> None:

@@ -38,6 +38,9 @@ class Given(NamedTuple):
     progress_path: str
     retry_path: str
     temporary_dir: Optional[str] = None
+    job: str = ''
+    #: The id of an item and the path of its file.
+    item: Optional[Tuple[str, str]] = None
 
 
 def variables(given: Given, inherited: Mapping[str, str]) -> Dict[str, str]:
@@ -87,7 +90,13 @@ def python_path(given: Optional[str]) -> str:
 
 
 def _pipeline_variables(given: Given) -> Dict[str, str]:
+    unit = {}
+    if given.job:
+        unit['PIPELINE_JOB_NAME'] = given.job
+    if given.item is not None:
+        unit['PIPELINE_ITEM_ID'], unit['PIPELINE_ITEM_PATH'] = given.item
     return {
+        **unit,
         'PIPELINE_RUN_ID': given.run_id,
         'PIPELINE_STAGE_NAME': given.stage.name,
         'PIPELINE_OUTPUT_DIR': given.output_dir,

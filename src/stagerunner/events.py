@@ -16,6 +16,15 @@ from typing import Tuple
 Event = Tuple[Any, ...]
 
 
+def stage_of(task: str) -> str:
+    """Return the stage of a task.
+
+    >>> stage_of('review[p7.txt]'), stage_of('gather')
+    ('review', 'gather')
+    """
+    return task.partition('[')[0]
+
+
 class Reason(NamedTuple):
     """Why a task runs, or why it starts from line 0: a cause and the two values that differ."""
 
@@ -29,13 +38,29 @@ class Reason(NamedTuple):
 
 
 class RunStarted(NamedTuple):
-    """A run begins; `tasks` are the names of all its tasks in order."""
+    """A run begins; `stages` are the names of all that take part in it, as declared."""
 
     run_id: str
     pipeline: str
     at: str
-    tasks: Tuple[str, ...]
+    stages: Tuple[str, ...]
     workers: int = 1
+
+
+class StageExpanded(NamedTuple):
+    """It is known now over how many tasks (jobs or items) a stage fans out."""
+
+    stage: str
+    tasks: int
+
+
+class StageEnded(NamedTuple):
+    """All tasks of a fan-out are settled; `counts` has how many ended with which status."""
+
+    stage: str
+    at: str
+    duration_s: float
+    counts: Dict[str, int]
 
 
 class TaskSkipped(NamedTuple):
@@ -92,6 +117,14 @@ class AttemptEnded(NamedTuple):
     usage: Tuple[Any, ...] = (None, None, None, 0)
 
 
+class TaskThrottled(NamedTuple):
+    """An attempt could start only after a wait for a permit or for tokens named `name`."""
+
+    task: str
+    name: str
+    waited_s: float
+
+
 class TaskRetrying(NamedTuple):
     """An attempt failed and number `attempt` is due in `delay_s` seconds."""
 
@@ -142,6 +175,22 @@ class TaskCancelled(NamedTuple):
 
     task: str
     why: str
+
+
+class TaskBlocked(NamedTuple):
+    """A task cannot run because something that it needs, `by`, did not succeed."""
+
+    task: str
+    by: str
+
+
+class TaskPlanned(NamedTuple):
+    """What a run would do with a task: run, skip, resume, or maybe; nothing was done."""
+
+    task: str
+    stage: str
+    decision: str
+    reasons: Tuple[Reason, ...]
 
 
 class Warned(NamedTuple):

@@ -21,6 +21,7 @@ from stagerunner.errors import InputChanged
 from stagerunner.errors import StageError
 from stagerunner.errors import Unreadable
 from stagerunner.events import Reason
+from stagerunner.files import digest_bytes
 from stagerunner.files import is_text
 from stagerunner.fingerprint import Digests
 from stagerunner.fingerprint import Input
@@ -28,19 +29,18 @@ from stagerunner.fingerprint import digest_input
 from stagerunner.fingerprint import expand_inputs
 from stagerunner.fingerprint import key_of
 from stagerunner.fingerprint import make_parts
+from stagerunner.fingerprint import snapshot_of
 from stagerunner.fingerprint import stats_of
 from stagerunner.imports import Program
 from stagerunner.imports import Source
 from stagerunner.imports import load_program
+from stagerunner.ledger import Ledger
 from stagerunner.offline import violations
 from stagerunner.publish import private_folder
 from stagerunner.resume import ResumePoint
 from stagerunner.resume import find
 from stagerunner.state.marker import Marker
 from stagerunner.state.marker import Output
-from stagerunner.state.marker import marker_path
-from stagerunner.state.marker import read_marker
-from stagerunner.state.names import StateNames
 from stagerunner.tasks import Task
 
 
@@ -67,10 +67,13 @@ class Facts(NamedTuple):
     trouble: Optional[StageError] = None
 
 
-def options_of(stage: Stage) -> Dict[str, Any]:
-    """Return what of a stage's surroundings may change its output, without what is usual."""
+def options_of(stage: Stage, item: Optional[str] = None) -> Dict[str, Any]:
+    """Return what of a stage's surroundings may change its output, without what is usual.
+
+    `item` is a digest of the item's own content, where that is no input.
+    """
     options = {'cleanEnv': stage.has_clean_env, 'secretEnv': sorted(stage.secret_env),
-               'network': stage.has_network, 'files': stage.has_declared_files}
+               'network': stage.has_network, 'files': stage.has_declared_files, 'item': item}
     return {name: value for name, value in options.items() if value}
 
 
@@ -78,9 +81,9 @@ class Observer:
     """Looks at tasks; keeps what does not change during a run (programs by processor)."""
 
     def __init__(self, root: str, digests: Digests, python_version: str,
-                 inherited: Mapping[str, str]):
+                 inherited: Mapping[str, str], ledger: Ledger):
         self.root = root
-        self.names = StateNames(root)
+        self.ledger = ledger
         self.digests = digests
         self.python_version = python_version
         self.inherited = inherited
@@ -98,8 +101,8 @@ class Observer:
                                             f'UTF-8; rename it'))
         try:
             program = self._program(task)
-            inputs = tuple(digest_input(self.digests, self.root, name)
-                           for name in expanded.names)
+            inputs = tuple(self._input(task, name) for name in expanded.names)
+            options = options_of(stage, self._own_content(task))
         except InputChanged as error:
             return Facts(trouble=InputChanged(self._shown(error.path), error.when))
         except Unreadable as error:
@@ -110,13 +113,32 @@ class Observer:
         parts = make_parts(inputs, (processor.path, processor.digest),
                            [(helper.path, helper.digest) for helper in helpers],
                            stage.params, stage.env,
-                           self.python_version if stage.is_python else None, options_of(stage))
+                           self.python_version if stage.is_python else None, options)
         return self._facts(task, parts, inputs, expanded.unmatched, program)
+
+    def _input(self, task: Task, name: str) -> Input:
+        """Return an input; the file of an item is what the runner is going to write there."""
+        if task.item is not None and task.item.content is not None and name == task.item.path:
+            return Input(name, digest_bytes(task.item.content), snapshot_of(self.root, name))
+        return digest_input(self.digests, self.root, name)
+
+    def _own_content(self, task: Task) -> Optional[str]:
+        """Return a digest of what an item is, where its inputs do not tell.
+
+        A processor without inputs can only work on `PIPELINE_ITEM_PATH`.
+        """
+        if task.item is None or task.stage.inputs:
+            return None
+        if task.item.content is not None:
+            return digest_bytes(task.item.content)
+        if os.path.exists(os.path.join(self.root, task.item.path)):
+            return digest_input(self.digests, self.root, task.item.path).digest
+        return None
 
     def _facts(self, task: Task, parts: Dict[str, Any], inputs: Tuple[Input, ...],
                unmatched: Tuple[str, ...], program: Program) -> Facts:
         key = key_of(parts)
-        marker, fault = self._marker(task)
+        marker, fault = self.ledger.look(task)
         private = private_folder(task.output_dir, task.name)
         point, why = (find(task.names(self.root), task.name, key, private, stats_of(inputs))
                       if task.stage.checkpoint.enabled else (None, ''))
@@ -124,7 +146,7 @@ class Observer:
         return Facts(
             inputs=inputs, unmatched=unmatched, program=program, parts=parts, key=key,
             marker=marker, marker_fault=fault,
-            has_run=marker is not None or os.path.lexists(self.names.stage(task.name)),
+            has_run=marker is not None or self.ledger.has_run(task),
             broken=self._broken(task, marker) if marker and marker.key == key else (),
             resume_point=point, restart_why=why, has_leftover=os.path.lexists(private),
             trouble=found[0] if found else None)
@@ -161,12 +183,6 @@ class Observer:
                        for source in program.sources)
         except (OSError, InputChanged, Unreadable):
             return False
-
-    def _marker(self, task: Task) -> Tuple[Optional[Marker], str]:
-        try:
-            return read_marker(marker_path(task.output_dir, task.name), task.name), ''
-        except Unreadable as error:
-            return None, error.fault
 
     def _broken(self, task: Task, marker: Marker) -> Tuple[Reason, ...]:
         """Return why published outputs cannot be trusted, empty when all are as recorded."""

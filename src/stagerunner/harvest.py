@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from typing import Callable
-from typing import Dict
 from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
@@ -19,6 +18,8 @@ from stagerunner.fingerprint import Digests
 from stagerunner.fingerprint import Input
 from stagerunner.fingerprint import is_unchanged
 from stagerunner.imports import Source
+from stagerunner.ledger import Claims
+from stagerunner.ledger import Ledger
 from stagerunner.publish import check_declared
 from stagerunner.publish import check_room
 from stagerunner.publish import describe_outputs
@@ -26,8 +27,6 @@ from stagerunner.publish import written_directly
 from stagerunner.publish import written_files
 from stagerunner.state.marker import Marker
 from stagerunner.state.marker import Output
-from stagerunner.state.marker import marker_path
-from stagerunner.state.marker import read_marker
 from stagerunner.tasks import Task
 
 
@@ -40,13 +39,14 @@ class Crop(NamedTuple):
 
 
 class Harvester:
-    """Looks at what attempts wrote; knows all tasks, because folders may be shared."""
+    """Looks at what attempts wrote; knows what all tasks claim, because folders may be shared."""
 
-    def __init__(self, root: str, digests: Digests, tasks: Sequence[Task],
+    def __init__(self, root: str, digests: Digests, ledger: Ledger, claims: Claims,
                  emit: Callable[[Event], None]):
         self.root = root
         self.digests = digests
-        self.tasks = tasks
+        self.ledger = ledger
+        self.claims = claims
         self.emit = emit
 
     def check_inputs(self, task: Task, inputs: Sequence[Input], processor: Source) -> None:
@@ -71,21 +71,25 @@ class Harvester:
 
         `made_ns` is the time, by the file system's clock, at which the private
         folder was made.  A processor that left it empty and wrote into
-        `outputDir` itself is put up with, and told so.
+        `outputDir` itself is put up with, and told so; not where the items of
+        a fan-out share the folder: nobody could tell whose a file is.
         """
-        former = former_marker(task)
+        former = self.ledger.former(task)
         names = written_files(private)
-        if not names:
+        if not names and not (task.item is not None and task.output_dir == task.home):
             direct = self._direct_outputs(task, made_ns, former)
             if direct:
                 return Crop(direct, False, former)
         check_declared(private, task.stage.outputs)
-        check_room(task.output_dir, names, self._claims(task, names, former))
+        nobody: Dict[str, str] = {}
+        check_room(task.output_dir, names, self.claims.below(task.output_dir, task).get
+                   if self._is_anything_in_the_way(task, names, former) else nobody.get)
         return Crop(describe_outputs(private, names), True, former)
 
     def _direct_outputs(self, task: Task, made_ns: int,
                         former: Optional[Marker]) -> Tuple[Output, ...]:
-        names = written_directly(task.output_dir, made_ns, self._published_by_others(task))
+        names = written_directly(task.output_dir, made_ns,
+                                 self.claims.below(task.output_dir, task))
         if not names:
             return ()
         self.emit(Warned(task.name, f'wrote to {task.stage.output_dir} directly; '
@@ -96,36 +100,10 @@ class Harvester:
                 ] if former and not former.is_staged else []
         return describe_outputs(task.output_dir, sorted({*names, *kept}))
 
-    def _claims(self, task: Task, names: Sequence[str],
-                former: Optional[Marker]) -> Dict[str, str]:
-        """Return which of `names` other tasks published; looks only where a file is in the way."""
+    @staticmethod
+    def _is_anything_in_the_way(task: Task, names: Sequence[str],
+                                former: Optional[Marker]) -> bool:
+        """True when a file that the former success did not publish has one of these names."""
         own = {one_spelling(output.path) for output in former.outputs} if former else set()
-        if all(one_spelling(name) in own
-               or not os.path.lexists(os.path.join(task.output_dir, name)) for name in names):
-            return {}
-        return self._published_by_others(task)
-
-    def _published_by_others(self, task: Task) -> Dict[str, str]:
-        """Return what other tasks published into this task's output folder.
-
-        Names in `one_spelling`, each with its task.
-        """
-        found = {}
-        for other in self.tasks:
-            if other.name == task.name:
-                continue
-            marker = former_marker(other)
-            for output in marker.outputs if marker else ():
-                path = os.path.relpath(os.path.join(other.output_dir, output.path),
-                                       task.output_dir).replace(os.sep, '/')
-                if not path.startswith('../'):
-                    found[one_spelling(path)] = other.name
-        return found
-
-
-def former_marker(task: Task) -> Optional[Marker]:
-    """Return the marker of the last success, None where there is none that can be read."""
-    try:
-        return read_marker(marker_path(task.output_dir, task.name), task.name)
-    except Unreadable:
-        return None
+        return any(one_spelling(name) not in own
+                   and os.path.lexists(os.path.join(task.output_dir, name)) for name in names)

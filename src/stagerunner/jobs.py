@@ -63,7 +63,8 @@ def _given(order: Order) -> Given:
         line_offset=order.line_offset, key=order.key, root=order.root,
         output_dir=order.private, published_dir=task.output_dir,
         progress_path=names.progress(task.name), retry_path=names.retry(task.name),
-        temporary_dir=os.path.join(task.aside, 'tmp') if task.stage.has_declared_files else None)
+        temporary_dir=os.path.join(task.aside, 'tmp') if task.stage.has_declared_files else None,
+        job=task.job, item=(task.item.id, task.item.path) if task.item is not None else None)
 
 
 def start_environment(inherited: Mapping[str, str]) -> Dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import List
 from typing import NamedTuple
 from typing import Optional
+from typing import Sequence
 from typing import Tuple
 
 from stagerunner.definition import Stage
@@ -18,6 +19,13 @@ from stagerunner.fingerprint import changes
 from stagerunner.resume import ResumePoint
 
 RUN, SKIP, RESUME = 'run', 'skip', 'resume'
+
+#: What only the outputs of another task can settle, which is going to run.
+MAYBE = 'maybe'
+
+#: Causes that new inputs of the same bytes would take away.
+_OF_INPUTS = ('input changed', 'input added', 'input removed', 'input renamed',
+              'order of inputs changed')
 
 #: What a skip line says.
 MATCHED = 'idempotent key matched'
@@ -31,14 +39,35 @@ class Decision(NamedTuple):
     point: Optional[ResumePoint] = None
 
 
-def decide(stage: Stage, facts: Facts) -> Decision:
+def decide(stage: Stage, facts: Facts, *, is_forced: bool = False) -> Decision:
     """Return what follows from the facts."""
     reasons = _reasons_to_run(stage, facts)
+    if is_forced and not facts.trouble:
+        reasons = [Reason('forced'), *reasons]
     if not reasons:
         return Decision(SKIP, (Reason(MATCHED),))
     if facts.resume_point:
         return Decision(RESUME, tuple(reasons), facts.resume_point)
     return Decision(RUN, tuple(reasons))
+
+
+def foresee(decision: Decision, facts: Facts, upstream: Sequence[str]) -> Decision:
+    """Return what can be said of a task some of whose inputs other tasks will make anew.
+
+    `upstream` are those tasks or stages.  Certain is only what their outputs cannot change.
+    """
+    if not upstream:
+        return decision
+    new = Reason('upstream will run', upstream[0])
+    if facts.trouble:
+        # An input is missing that one of them is going to make.
+        return Decision(MAYBE if facts.marker else RUN, (new,))
+    certain = [reason for reason in decision.reasons
+               if decision.action != SKIP and reason.cause not in _OF_INPUTS]
+    if certain:
+        return decision
+    return Decision(MAYBE, (new, *(reason for reason in decision.reasons
+                                   if decision.action != SKIP)))
 
 
 def _reasons_to_run(stage: Stage, facts: Facts) -> List[Reason]:

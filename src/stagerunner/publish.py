@@ -10,9 +10,10 @@ from __future__ import annotations
 import glob
 import os
 import stat
-from typing import Dict
-from typing import Iterable
+from typing import Callable
+from typing import Container
 from typing import List
+from typing import Optional
 from typing import Sequence
 from typing import Tuple
 
@@ -82,13 +83,12 @@ def written_files(private: str) -> List[str]:
     return sorted(found)
 
 
-def written_directly(published: str, since_ns: int, claimed: Iterable[str]) -> List[str]:
+def written_directly(published: str, since_ns: int, claimed: Container[str]) -> List[str]:
     """Return files in `outputDir` that appeared or changed since then and are nobody else's.
 
     Compared by the file system's own clock: `since_ns` is the time at which
     the private folder was made.
     """
-    others = set(claimed)
     found = []
     for base, folders, files in os.walk(published):
         folders[:] = [name for name in folders if not is_reserved(name)]
@@ -97,7 +97,7 @@ def written_directly(published: str, since_ns: int, claimed: Iterable[str]) -> L
             relative = os.path.relpath(path, published).replace(os.sep, '/')
             seen = os.lstat(path)
             if (stat.S_ISREG(seen.st_mode) and not is_reserved(relative)
-                    and one_spelling(relative) not in others
+                    and one_spelling(relative) not in claimed
                     and max(seen.st_ctime_ns, seen.st_mtime_ns) >= since_ns):
                 found.append(relative)
     return sorted(found)
@@ -127,14 +127,15 @@ def check_declared(folder: str, declared: Sequence[str]) -> None:
             raise StageError(f"exited with 0 but did not write its output '{name}'")
 
 
-def check_room(published: str, names: Sequence[str], claims: Dict[str, str]) -> None:
+def check_room(published: str, names: Sequence[str],
+               owner_of: Callable[[str], Optional[str]]) -> None:
     """Raise `StageError` where a file could not take its place in `outputDir`.
 
-    `claims` tells which paths other tasks published there (in `one_spelling`).  Looked at before
+    `owner_of` tells which other task published a path there (in `one_spelling`).  Looked at before
     the first file is moved, so that a refusal changes nothing.
     """
     for name in names:
-        other = claims.get(one_spelling(name))
+        other = owner_of(one_spelling(name))
         if other is not None:
             raise StageError(f"output '{name}' was already published by {other!r}; "
                              f'two tasks cannot publish the same file')

@@ -15,16 +15,21 @@ from stagerunner.events import Reason
 from stagerunner.launch.job import TIMED_OUT
 from stagerunner.launch.job import Exit
 from stagerunner.launch.job import Usage
+from stagerunner.tasks import Group
 from stagerunner.tasks import Task
 
 #: How an attempt can end.
-DONE, SKIPPED, BROKEN, STOPPED, BUSY = 'ok', 'skipped', 'failed', 'interrupted', 'busy'
+DONE, SKIPPED, BROKEN, STOPPED = 'ok', 'skipped', 'failed', 'interrupted'
+
+#: It could not begin: another run has the stage, or a permit or tokens are lacking.
+BUSY, THROTTLED = 'busy', 'throttled'
 
 
 class Result(NamedTuple):
     """What came of one attempt; of a skip, the key and when the outputs were made.
 
-    `exit_code` is what the runner exits with because of this result, `code`
+    Of a throttled one, `error` is the name of what is lacking and `wait_s` when to
+    ask again.  `exit_code` is what the runner exits with because of this result, `code`
     what the processor ended with (None when it was not started).
     """
 
@@ -47,6 +52,7 @@ class Result(NamedTuple):
     is_staged: bool = True
     total_lines: Optional[int] = None
     usage: Usage = Usage()
+    wait_s: float = 0.0
     isolation: Dict[str, Any] = {}
 
 
@@ -64,6 +70,14 @@ class Performer:
     def stop(self, *, at_once: bool) -> None:
         """Ask what runs to end; the results come from `wait` as always."""
         raise NotImplementedError
+
+    def expand(self, group: Group) -> bool:
+        """Find out which tasks a stage has, when all is done that it needs; False: unknown yet."""
+        group.expand()
+        return True
+
+    def finish(self, group: Group, *, is_ok: bool) -> None:
+        """Take note that all tasks of a stage are settled, or that the run ends without them."""
 
 
 def error_of(task: Task, ended: Exit) -> Tuple[str, str]:

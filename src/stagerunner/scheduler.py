@@ -1,17 +1,25 @@
-"""Get tasks done in order: start, wait, try again when that is worth it, stop when asked to.
+"""Get tasks done: start what is ready, wait, try again when that is worth it, stop when asked to.
 
-The only place that repeats an attempt, and the only loop that waits.
+The only place that repeats an attempt, and the only loop that waits.  A slot
+is taken by an attempt that runs, never by one that waits for a lock, a permit
+or the time of a retry.
 """
 
 from __future__ import annotations
 
+import heapq
 from typing import Callable
+from typing import Dict
 from typing import List
 from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
+from typing import Tuple
 
 from stagerunner import retry
+from stagerunner.agenda import Agenda
+from stagerunner.agenda import Entry
+from stagerunner.agenda import Lane
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
 from stagerunner.clock import stamp
@@ -19,25 +27,23 @@ from stagerunner.errors import BUSY as BUSY_EXIT
 from stagerunner.errors import FAILED
 from stagerunner.errors import LockTimeout
 from stagerunner.errors import RunnerError
-from stagerunner.events import AttemptEnded
 from stagerunner.events import Event
+from stagerunner.events import StageExpanded
+from stagerunner.events import TaskBlocked
 from stagerunner.events import TaskCancelled
-from stagerunner.events import TaskDone
-from stagerunner.events import TaskFailed
-from stagerunner.events import TaskInterrupted
-from stagerunner.events import TaskRetrying
-from stagerunner.events import TaskSkipped
+from stagerunner.events import TaskThrottled
 from stagerunner.locks import POLL_S
 from stagerunner.locks import stage_lock
-from stagerunner.plan import MATCHED
 from stagerunner.result import BROKEN
 from stagerunner.result import BUSY
 from stagerunner.result import DONE
 from stagerunner.result import SKIPPED
 from stagerunner.result import STOPPED
+from stagerunner.result import THROTTLED
 from stagerunner.result import Performer
 from stagerunner.result import Result
-from stagerunner.tasks import Task
+from stagerunner.tasks import Group
+from stagerunner.telling import Teller
 
 
 class Outcome(NamedTuple):
@@ -47,137 +53,281 @@ class Outcome(NamedTuple):
     exit_code: int
 
 
+class Rules(NamedTuple):
+    """How a run wants its tasks done.
+
+    `keeps_going` overrides the `stopOnFailure` of every stage.
+    """
+
+    lock_timeout_s: float
+    workers: int = 1
+    keeps_going: bool = False
+
+
 #: Where several hold, the first of these is the exit code (contract, exit codes).
 _PRECEDENCE = (3, 5, 4, 1)
 
+#: A lane without a wait of its own looks at shared permits at most this seldom, in seconds.
+_PERMIT_POLL_S = 0.05
+
+
+class _Timer(NamedTuple):
+    """What is to happen at a time: a lane may go on, or (with `result`) an attempt is due."""
+
+    due: float
+    number: int
+    lane: Lane
+    entry: Optional[Entry] = None
+    result: Optional[Result] = None
+
 
 class Scheduler:
-    """Runs tasks one after another with one performer."""
+    """Runs the tasks of groups with one performer."""
 
     def __init__(self, performer: Performer, clock: Clock, stop: Stop,
-                 emit: Callable[[Event], None], lock_timeout_s: float,
-                 spread: Callable[[], float]):
+                 emit: Callable[[Event], None], rules: Rules, spread: Callable[[], float]):
         self.performer = performer
         self.clock = clock
         self.stop = stop
         self.emit = emit
-        self.lock_timeout_s = lock_timeout_s
+        self.rules = rules
         #: Returns a random number from -1 to 1 for the jitter of a delay.
         self.spread = spread
+        self.teller = Teller(emit, clock)
+        self.running: Dict[str, Entry] = {}
+        self.timers: List[_Timer] = []
+        self.timers_made = 0
+        #: Since when a lane's stage is held by another run, and an attempt waits for a permit.
+        self.busy_since: Dict[int, float] = {}
+        self.short_since: Dict[int, Tuple[float, str]] = {}
+        self.passed_on = 0
+        self.first_failure: Optional[str] = None
+        self.codes: List[int] = []
+        #: Why nothing new starts, once that is so.
+        self.halted = ''
 
-    def run(self, tasks: Sequence[Task]) -> Outcome:
-        """Do all tasks in their order; after a failure the rest is cancelled."""
-        first_failure = None
-        codes: List[int] = []
-        for task in tasks:
-            if codes or self.stop.is_requested:
-                why = f'{first_failure} failed' if codes else 'the run was asked to end'
-                self.emit(TaskCancelled(task.name, why))
-                continue
-            result = self._finish(task)
-            if result.status == BROKEN:
-                first_failure = task.name
-                codes.append(result.exit_code)
-        worst = next((code for code in _PRECEDENCE if code in codes), codes[0] if codes else 0)
-        return Outcome(first_failure, worst)
-
-    def _finish(self, task: Task) -> Result:
-        """Try a task until it is done, skipped, interrupted or given up."""
-        attempt = 1
+    def run(self, groups: Sequence[Group]) -> Outcome:
+        """Do all tasks; what cannot be done is blocked or cancelled."""
+        self.agenda = Agenda(groups, self.rules.workers)
         while True:
-            result = self._attempt(task, attempt)
-            if result.status == STOPPED and result.code is not None:
-                self._tell_attempt(result, None)
-            if result.status in (SKIPPED, STOPPED):
+            self._advance()
+            self._start_what_can()
+            if not self.running and not self.timers:
                 break
-            verdict = self._verdict(task, result)
-            self._tell_attempt(result, verdict)
-            if result.status == DONE or verdict is None or verdict.delay_s is None:
-                break
-            self._wait(verdict.delay_s)
-            if self.stop.is_requested:
-                result = result._replace(status=STOPPED)
-                break
-            attempt += 1
-        self._tell(result)
-        return result
+            self._wait()
+        self._cancel_the_rest()
+        worst = next((code for code in _PRECEDENCE if code in self.codes),
+                     self.codes[0] if self.codes else 0)
+        return Outcome(self.first_failure, worst)
 
-    def _attempt(self, task: Task, attempt: int) -> Result:
-        """Make one attempt, waiting for the lock as long as the caller is willing to."""
-        began = self.clock.monotonic()
-        while True:
-            try:
-                result = self.performer.start(task, attempt) or self._await(task)
-            except RunnerError as error:
-                return Result(task, BROKEN, attempt, stamp(self.clock.now()), error=str(error),
-                              error_class=retry.PERMANENT, exit_code=error.exit_code)
-            if result.status != BUSY:
-                return result
-            waited = self.clock.monotonic() - began
-            if self.stop.is_requested:
-                return result._replace(status=STOPPED, started_at=stamp(self.clock.now()))
-            if waited >= self.lock_timeout_s:
-                return self._gave_up_waiting(result)
-            self._wait(min(POLL_S, self.lock_timeout_s - waited))
+    # -- beginning ---------------------------------------------------------------
 
-    def _gave_up_waiting(self, result: Result) -> Result:
-        task = result.task
-        path = stage_lock('', task.stage.name).replace('\\', '/')
-        error = LockTimeout(f"stage '{task.stage.name}'", path, self.lock_timeout_s, result.error)
-        return result._replace(
-            status=BROKEN, started_at=stamp(self.clock.now()), error=str(error),
-            error_class=retry.PERMANENT, exit_code=BUSY_EXIT)
+    def _advance(self) -> None:
+        """Let follow what follows from what has ended, until nothing more does."""
+        agenda = self.agenda
+        while agenda.settled or agenda.blocked or (agenda.openable and not self._is_halted()):
+            if agenda.settled:
+                lane = agenda.settled.popleft()
+                self._end_lane(lane)
+                agenda.close(lane)
+            elif agenda.blocked:
+                entry, by = agenda.blocked.popleft()
+                self.emit(TaskBlocked(entry.name, by))
+                self.teller.count(entry.name, 'blocked')
+                agenda.settle(entry, is_ok=False)
+            else:
+                self._open(agenda.openable.popleft())
 
-    def _await(self, task: Task) -> Result:
-        """Wait for the attempt that runs, passing on the request to stop."""
-        passed_on = 0
-        while True:
-            if self.stop.count > passed_on:
-                passed_on = self.stop.count
-                self.performer.stop(at_once=passed_on > 1)
-            for result in self.performer.wait(None):
-                assert result.task is task
-                return result
+    def _open(self, lane: Lane) -> None:
+        group = lane.group
+        if lane.blocked_by:
+            self.emit(TaskBlocked(group.stage.name, lane.blocked_by))
+            self.agenda.block(lane)
+            return
+        try:
+            is_known = self.performer.expand(group)
+        except RunnerError as error:
+            self._fail_lane(lane, error)
+            return
+        if group.is_fan_out and is_known:
+            self.emit(StageExpanded(group.stage.name, len(group)))
+            self.teller.begin(group.stage.name)
+        self.agenda.open(lane)
 
-    def _wait(self, seconds: float) -> None:
-        """Let time pass, less of it when a stop is requested."""
-        until = self.clock.monotonic() + seconds
-        while not self.stop.is_requested:
-            left = until - self.clock.monotonic()
-            if left <= 0:
+    def _fail_lane(self, lane: Lane, error: RunnerError) -> None:
+        """A stage whose items cannot be told has failed as a whole."""
+        name = lane.group.stage.name
+        self.teller.failed_as_a_whole(name, str(error))
+        self._take_failure(name, error.exit_code, lane)
+        lane.blocked_by = name
+        self.agenda.block(lane)
+
+    def _end_lane(self, lane: Lane) -> None:
+        self.performer.finish(lane.group, is_ok=not lane.failure)
+        if lane.group.is_fan_out and not lane.blocked_by:
+            self.teller.end(lane.group.stage.name)
+
+    def _start_what_can(self) -> None:
+        while len(self.running) < self.rules.workers and not self._is_halted():
+            entry = self.agenda.pop()
+            if entry is None:
                 return
-            self.performer.wait(left)
+            self._begin(entry)
+            self._advance()
 
-    def _verdict(self, task: Task, result: Result) -> Optional[retry.Verdict]:
+    def _begin(self, entry: Entry) -> None:
+        task = entry.lane.group.task(entry.index)
+        try:
+            result = self.performer.start(task, entry.attempt)
+        except RunnerError as error:
+            result = Result(task, BROKEN, entry.attempt, stamp(self.clock.now()),
+                            error=str(error), error_class=retry.PERMANENT,
+                            exit_code=error.exit_code)
+        if result is None or result.status not in (BUSY, THROTTLED):
+            self.busy_since.pop(entry.lane.position, None)
+            since, name = self.short_since.pop(entry.lane.position, (0.0, ''))
+            if name:
+                self.emit(TaskThrottled(task.name, name, self.clock.monotonic() - since))
+        if result is None:
+            self.running[task.name] = entry
+        else:
+            self._take(entry, result)
+
+    # -- waiting -----------------------------------------------------------------
+
+    def _wait(self) -> None:
+        """Wait until something ends, is due, or somebody asks the run to end."""
+        if self.stop.count > self.passed_on:
+            self.passed_on = self.stop.count
+            self.performer.stop(at_once=self.passed_on > 1)
+        timeout_s = None
+        if self._is_halted():
+            self._drop_timers()
+            if not self.running:
+                return
+        elif self.timers:
+            timeout_s = max(0.0, self.timers[0].due - self.clock.monotonic())
+        for result in self.performer.wait(timeout_s):
+            self._take(self.running.pop(result.task.name), result)
+        now = self.clock.monotonic()
+        while self.timers and self.timers[0].due <= now and not self._is_halted():
+            self._ring(heapq.heappop(self.timers))
+
+    def _ring(self, timer: _Timer) -> None:
+        if timer.entry is not None:
+            self.agenda.renew(timer.entry)
+        elif timer.lane.is_paused:
+            self.agenda.unpause(timer.lane)
+
+    def _set_timer(self, delay_s: float, lane: Lane, entry: Optional[Entry] = None,
+                   result: Optional[Result] = None) -> None:
+        self.timers_made += 1
+        heapq.heappush(self.timers, _Timer(self.clock.monotonic() + delay_s, self.timers_made,
+                                           lane, entry, result))
+
+    def _drop_timers(self) -> None:
+        """Settle what waited for another attempt: there will be none."""
+        for timer in sorted(self.timers):
+            if timer.entry is not None and timer.result is not None:
+                result = timer.result
+                if self.stop.is_requested:
+                    result = result._replace(status=STOPPED)
+                self._settle(timer.entry, result)
+        self.timers = []
+        self._advance()
+
+    def _is_halted(self) -> bool:
+        if self.stop.is_requested and not self.halted:
+            self.halted = 'the run was asked to end'
+        return bool(self.halted)
+
+    # -- ending ------------------------------------------------------------------
+
+    def _take(self, entry: Entry, result: Result) -> None:
+        """Decide what follows from the result of an attempt."""
+        if result.status == BUSY:
+            self._wait_for_lock(entry, result)
+        elif result.status == THROTTLED:
+            self._wait_for_permit(entry, result)
+        else:
+            if entry.lane.group.stage.limits:
+                self._look_at_permits_again()
+            self._judge(entry, result)
+
+    def _judge(self, entry: Entry, result: Result) -> None:
+        if result.status == STOPPED and result.code is not None:
+            self.teller.attempt(result, None)
+        if result.status not in (SKIPPED, STOPPED):
+            verdict = self._verdict(result)
+            self.teller.attempt(result, verdict)
+            if verdict is not None and verdict.delay_s is not None:
+                self.agenda.defer(entry)
+                self._set_timer(verdict.delay_s, entry.lane,
+                                entry._replace(attempt=entry.attempt + 1), result)
+                return
+        self._settle(entry, result)
+
+    def _settle(self, entry: Entry, result: Result) -> None:
+        self.teller.task(result)
+        if result.status == BROKEN:
+            self._take_failure(result.task.name, result.exit_code, entry.lane)
+        self.agenda.settle(entry, is_ok=result.status in (DONE, SKIPPED))
+
+    def _take_failure(self, name: str, exit_code: int, lane: Lane) -> None:
+        self.first_failure = self.first_failure or name
+        self.codes.append(exit_code)
+        if lane.group.stage.stops_on_failure and not self.rules.keeps_going:
+            self.halted = self.halted or f'{name} failed'
+
+    def _verdict(self, result: Result) -> Optional[retry.Verdict]:
         if result.status != BROKEN:
             return None
         if result.exit_code != FAILED:
             return retry.Verdict(None, 'not a matter of trying again')
-        return retry.decide(result.attempt, result.error_class, task.stage.retry, self.spread())
+        return retry.decide(result.attempt, result.error_class, result.task.stage.retry,
+                            self.spread())
 
-    # -- telling -----------------------------------------------------------------
-
-    def _tell_attempt(self, result: Result, verdict: Optional[retry.Verdict]) -> None:
-        delay_s = verdict.delay_s if verdict else None
-        self.emit(AttemptEnded(
-            result.task.name, result.attempt, result.status, result.started_at,
-            result.duration_s, result.code, result.error_class or None, result.error or None,
-            delay_s, result.line_offset, result.is_verified, result.log or None,
-            result.isolation, tuple(result.usage)))
-        if delay_s is not None:
-            self.emit(TaskRetrying(
-                result.task.name, result.attempt + 1, result.task.stage.retry.max_attempts,
-                delay_s, result.error_class, result.error.partition('\n')[0]))
-
-    def _tell(self, result: Result) -> None:
-        task, now = result.task.name, stamp(self.clock.now())
-        if result.status == SKIPPED:
-            self.emit(TaskSkipped(task, now, MATCHED, result.key, result.done_at))
-        elif result.status == DONE:
-            self.emit(TaskDone(task, result.done_at, result.duration_s, result.attempt,
-                               result.key, result.total_lines, result.is_staged))
-        elif result.status == STOPPED:
-            self.emit(TaskInterrupted(task, now, result.duration_s, result.attempt))
+    def _wait_for_lock(self, entry: Entry, result: Result) -> None:
+        """Another run has the stage: look again soon, as long as the caller is willing to."""
+        now = self.clock.monotonic()
+        waited = now - self.busy_since.setdefault(entry.lane.position, now)
+        left = self.rules.lock_timeout_s - waited
+        if self.stop.is_requested:
+            self._settle(entry, result._replace(status=STOPPED,
+                                                started_at=stamp(self.clock.now())))
+        elif left <= 0:
+            self._judge(entry, self._gave_up_waiting(result))
         else:
-            self.emit(TaskFailed(task, now, result.duration_s, result.attempt,
-                                 result.error_class, result.error, result.log, result.tail))
+            self.agenda.pause(entry)
+            self._set_timer(min(POLL_S, left), entry.lane)
+
+    def _gave_up_waiting(self, result: Result) -> Result:
+        task = result.task
+        path = stage_lock('', task.stage.name).replace('\\', '/')
+        error = LockTimeout(f"stage '{task.stage.name}'", path, self.rules.lock_timeout_s,
+                            result.error)
+        return result._replace(
+            status=BROKEN, started_at=stamp(self.clock.now()), error=str(error),
+            error_class=retry.PERMANENT, exit_code=BUSY_EXIT)
+
+    def _wait_for_permit(self, entry: Entry, result: Result) -> None:
+        self.short_since.setdefault(entry.lane.position, (self.clock.monotonic(), result.error))
+        self.agenda.pause(entry)
+        self._set_timer(max(_PERMIT_POLL_S, result.wait_s), entry.lane)
+
+    def _look_at_permits_again(self) -> None:
+        """A permit may have come back: let those who wait for one ask at once."""
+        for position in self.short_since:
+            self.agenda.unpause(self.agenda.lanes[position])
+
+    def _cancel_the_rest(self) -> None:
+        """Tell of everything that was never settled, and let go of what is held for it."""
+        for lane, index in list(self.agenda.unsettled()):
+            name = lane.group.stage.name if index is None else lane.group.name(index)
+            self.emit(TaskCancelled(name, self.halted))
+            self.teller.count(name, 'cancelled')
+        for lane in self.agenda.lanes:
+            if lane.is_open and lane.left:
+                self.performer.finish(lane.group, is_ok=False)
+                if lane.group.is_fan_out:
+                    self.teller.end(lane.group.stage.name)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from typing import Callable
 from typing import Dict
+from typing import FrozenSet
 from typing import List
 from typing import Mapping
 from typing import NamedTuple
@@ -21,6 +22,8 @@ from stagerunner.clock import Clock
 from stagerunner.clock import stamp
 from stagerunner.commit import Finished
 from stagerunner.commit import commit
+from stagerunner.commit import complete
+from stagerunner.commit import write_item
 from stagerunner.errors import FAILED
 from stagerunner.errors import STATE
 from stagerunner.errors import InputChanged
@@ -44,6 +47,7 @@ from stagerunner.files import read_json
 from stagerunner.files import write_json
 from stagerunner.fingerprint import stats_of
 from stagerunner.harvest import Harvester
+from stagerunner.holds import Holds
 from stagerunner.jobs import Order
 from stagerunner.jobs import make_job
 from stagerunner.jobs import start_environment
@@ -51,10 +55,12 @@ from stagerunner.launch.job import INTERRUPTED as ASKED_TO_STOP
 from stagerunner.launch.job import Exit
 from stagerunner.launch.job import Job
 from stagerunner.launch.job import Launcher
+from stagerunner.ledger import Claims
 from stagerunner.locks import Lock
 from stagerunner.locks import holder_of
-from stagerunner.locks import stage_lock
-from stagerunner.locks import try_lock
+from stagerunner.permits import Grant
+from stagerunner.permits import Permits
+from stagerunner.permits import Shortage
 from stagerunner.plan import SKIP
 from stagerunner.plan import Decision
 from stagerunner.plan import decide
@@ -79,6 +85,7 @@ from stagerunner.resume import write_binding
 from stagerunner.state.marker import Marker
 from stagerunner.state.marker import marker_path
 from stagerunner.state.names import StateNames
+from stagerunner.tasks import Group
 from stagerunner.tasks import Task
 
 #: Progress that lies aside is shown in `state/` this often, in seconds.
@@ -94,6 +101,8 @@ class Setting(NamedTuple):
     inherited: Mapping[str, str]
     holder: Dict[str, object]
     isolation: str = AUTO
+    #: Stages that run whatever their keys say.
+    forced: FrozenSet[str] = frozenset()
 
 
 class _Attempt(NamedTuple):
@@ -107,29 +116,33 @@ class _Attempt(NamedTuple):
     private: str
     made_ns: int
     started_at: str
+    grant: Optional[Grant] = None
 
 
 class Attempts(Performer):
     """The real performer: locks, files and processes."""
 
     def __init__(self, setting: Setting, observer: Observer, launcher: Launcher, clock: Clock,
-                 emit: Callable[[Event], None], tasks: Sequence[Task]):
+                 emit: Callable[[Event], None], groups: Sequence[Group], permits: Permits):
         self.setting = setting
         self.names = StateNames(setting.root)
         self.observer = observer
         self.launcher = launcher
         self.clock = clock
         self.emit = emit
-        self.tasks = tasks
-        self.harvester = Harvester(setting.root, observer.digests, tasks, emit)
+        self.groups = groups
+        self.holds = Holds(setting.root, permits, clock, setting.holder)
+        self.ledger = observer.ledger
+        self.claims = Claims(setting.root, self.ledger, groups)
+        self.harvester = Harvester(setting.root, observer.digests, self.ledger, self.claims, emit)
         self.under_way: Dict[str, _Attempt] = {}
         self.surroundings = Surroundings(setting.isolation)
 
-    def require_isolation(self, tasks: Sequence[Task]) -> None:
+    def require_isolation(self) -> None:
         """Raise `IsolationError` when what the mode demands cannot be had; starts nothing."""
         if self.setting.isolation == STRICT:
             self._look_at_fence(is_python=True)
-            self.surroundings.check_strict([task.stage for task in tasks])
+            self.surroundings.check_strict([group.stage for group in self.groups])
 
     def _look_at_fence(self, is_python: bool) -> None:
         """Find out once what fence there is, and warn when it is not the kernel's."""
@@ -139,35 +152,36 @@ class Attempts(Performer):
                 start_environment(self.setting.inherited)))
             if self.setting.isolation == AUTO:
                 for complaint in self.surroundings.complaints(
-                        [task.stage for task in self.tasks]):
+                        [group.stage for group in self.groups]):
                     self.emit(Warned('', complaint))
 
     # -- beginning -------------------------------------------------------------
 
     def start(self, task: Task, attempt: int) -> Optional[Result]:
-        path = stage_lock(self.setting.root, task.stage.name)
-        lock = try_lock(path)
+        is_new = not self.holds.has(task)
+        lock = self.holds.take(task)
         if lock is None:
-            return self._without_lock(task, attempt, path)
-        try:
-            result = self._begin(task, attempt, lock)
-        except BaseException:
-            lock.release()
-            raise
-        if result is not None:
-            lock.release()
-        return result
+            return self._without_lock(task, attempt, self.holds.path(task))
+        if is_new:
+            self.ledger.reload(task)
+        if task.item is not None and task.item.content is not None:
+            write_item(self.setting.root, task.item.path, task.item.content)
+        return self._begin(task, attempt, lock)
 
     def _without_lock(self, task: Task, attempt: int, path: str) -> Result:
         """Skip what is valid whoever holds the lock, else report who has it."""
+        self.ledger.reload(task)
         facts = self.observer.observe(task)
-        if decide(task.stage, facts).action == SKIP:
+        if self._decide(task, facts).action == SKIP:
             return self._skipped(task, attempt, facts)
         return Result(task, BUSY, attempt, error=holder_of(path))
 
+    def _decide(self, task: Task, facts: Facts) -> Decision:
+        return decide(task.stage, facts, is_forced=task.stage.name in self.setting.forced)
+
     def _begin(self, task: Task, attempt: int, lock: Lock) -> Optional[Result]:
         facts = self.observer.observe(task)
-        decision = decide(task.stage, facts)
+        decision = self._decide(task, facts)
         if decision.action == SKIP:
             if facts.has_leftover:
                 discard(private_folder(task.output_dir, task.name))
@@ -175,24 +189,34 @@ class Attempts(Performer):
         now = stamp(self.clock.now())
         if facts.trouble:
             return self._troubled(task, attempt, facts.trouble, now)
-        self._warn(task, facts)
-        self.emit(TaskStarted(task.name, now, attempt, decision.reasons))
-        lock.note(dict(self.setting.holder, task=task.name, since=now))
-        under_way = self._prepare(task, attempt, lock, facts, decision, now)
-        self.under_way[task.name] = under_way
-        ended = self.launcher.start(self._job(under_way))
-        if ended is None:
-            return None
-        del self.under_way[task.name]
-        return self._judge(under_way, ended)
+        grant = self.holds.permit(task)
+        if isinstance(grant, Shortage):
+            return self.holds.refused(task, attempt, grant)
+        try:
+            self._warn(task, facts)
+            self.emit(TaskStarted(task.name, now, attempt, decision.reasons))
+            self.holds.note(task, now)
+            under_way = self._prepare(task, attempt, lock, facts, decision, now)
+            ended = self.launcher.start(self._job(under_way))
+            if ended is None:
+                self.under_way[task.name] = under_way._replace(grant=grant)
+                return None
+            return self._judge(under_way, ended)
+        finally:
+            if grant is not None and task.name not in self.under_way:
+                grant.release()
 
     def _skipped(self, task: Task, attempt: int, facts: Facts) -> Result:
         assert facts.marker
+        self.ledger.settled(task, facts.key)
         return Result(task, SKIPPED, attempt, key=facts.key, done_at=facts.marker.done_at)
 
     def _warn(self, task: Task, facts: Facts) -> None:
         for pattern in facts.unmatched:
             self.emit(Warned(task.name, f"input '{pattern}' matches no file"))
+        fault = self.ledger.fault(task)
+        if fault:
+            self.emit(Warned(task.stage.name, f'{fault}; all its tasks are done again'))
         if facts.marker_fault:
             self._set_aside(task, marker_path(task.output_dir, task.name), facts.marker_fault)
         if task.stage.checkpoint.enabled:
@@ -260,11 +284,36 @@ class Attempts(Performer):
             try:
                 results.append(self._judge(under_way, ended))
             finally:
-                under_way.lock.release()
+                if under_way.grant is not None:
+                    under_way.grant.release()
         return results
 
     def stop(self, *, at_once: bool) -> None:
         self.launcher.stop_all(ASKED_TO_STOP, at_once=at_once)
+
+    def finish(self, group: Group, *, is_ok: bool) -> None:
+        try:
+            if group.is_fan_out and is_ok and group.stage.name in self.holds.locks:
+                self._complete(group)
+        finally:
+            self.holds.release(group.stage.name)
+
+    def _complete(self, group: Group) -> None:
+        """All tasks of a fan-out are done: its marker says so, unless it does already."""
+        key, tasks = self.ledger.done(group)
+        if not self.ledger.is_told(group, key):
+            marker = Marker(group.stage.name, key, self.setting.run_id, stamp(self.clock.now()),
+                            0.0, True, {'tasks': tasks}, ())
+            complete(group.home, marker, self.ledger.journal(group.task(0)), tasks)
+        gone = self.ledger.gone(group)
+        if gone:
+            self.emit(Warned(group.stage.name, f'{len(gone)} of its former tasks are gone, such '
+                             f'as {gone[0]}; what they published is still there'))
+
+    def close(self) -> None:
+        """Let go of everything, however the run ended."""
+        self.holds.release_all()
+        self.ledger.close()
 
     def _judge(self, under_way: _Attempt, ended: Exit) -> Result:
         """Turn the end of a process into a result, publishing what it made if it may be."""
@@ -306,7 +355,10 @@ class Attempts(Performer):
         if task.stage.checkpoint.enabled and not tells_lengths(names, task.name):
             # Killed in the middle of what follows, nobody could tell what was moved already.
             self._end_progress(under_way)
-        commit([Finished(task.name, private, task.output_dir, marker, crop.former)])
+        commit([Finished(task.name, private, task.output_dir, marker, crop.former,
+                         self.ledger.journal(task))])
+        self.ledger.settled(task, facts.key)
+        self.claims.note(task)
         for output in crop.outputs:
             if output.link is None:
                 self.observer.digests.published(

@@ -1,30 +1,53 @@
-"""Turn the stages of a definition into the tasks that are planned, locked, launched, recorded."""
+"""Turn the stages of a definition into the tasks that are planned, locked, launched, recorded.
+
+The tasks of one stage are a group: one for a plain stage, else one for each
+job or item.  They are made when they are asked for, because a fan-out may have
+a hundred thousand of them, and expanded when everything that can publish their
+collection is done.
+"""
 
 from __future__ import annotations
 
 import os
+from typing import Dict
+from typing import Iterator
 from typing import List
 from typing import NamedTuple
+from typing import Optional
+from typing import Set
 from typing import Tuple
 
 from stagerunner.definition import Stage
+from stagerunner.items import Item
+from stagerunner.items import encode
+from stagerunner.items import expand
+from stagerunner.items import fill
+from stagerunner.producers import Producers
 from stagerunner.state.names import AsideNames
 from stagerunner.state.names import StateNames
-from stagerunner.workspace import Producers
 from stagerunner.workspace import Workspace
 
 
 class Task(NamedTuple):
-    """One unit of work: a stage, and its output folder as an absolute path.
+    """One unit of work: a stage (filled in for a job or item) and its absolute output folder.
 
-    `producers` names, for each declared input, the earlier stage whose output
-    folder it lies in (or nothing).
+    `producers` names, for each declared input, the last earlier stage that can
+    publish it (or nothing).  `home` is where the marker of the stage lies, also
+    for a stage with many tasks.
     """
 
     name: str
     stage: Stage
     output_dir: str
     producers: Tuple[str, ...]
+    home: str = ''
+    job: str = ''
+    item: Optional[Item] = None
+
+    @property
+    def is_member(self) -> bool:
+        """True for one of the tasks of a fan-out: its success is kept in the stage's journal."""
+        return bool(self.job) or self.item is not None
 
     @property
     def aside(self) -> str:
@@ -39,13 +62,150 @@ class Task(NamedTuple):
         return AsideNames(root, self.aside) if self.stage.has_declared_files else StateNames(root)
 
 
+class Collection:
+    """The items of one entry of `items`: looked up once in a run, the same for all stages."""
+
+    def __init__(self, workspace: Workspace, name: str):
+        self.workspace = workspace
+        self.name = name
+        self.found: Optional[Tuple[Item, ...]] = None
+
+    def members(self) -> Tuple[Item, ...]:
+        """Return the items as they were when somebody first asked."""
+        if self.found is None:
+            self.found = expand(self.workspace.root, self.name,
+                                self.workspace.pipeline.items[self.name])
+        return self.found
+
+
+class Edges(NamedTuple):
+    """Positions of the stages that a stage waits for.
+
+    `needs` must be done as a whole before any of its tasks, of `pairs` the task
+    for the same item before the task for that item.  Of `needs`, `data_needs`
+    can publish inputs (the others stand in `dependsOn`), and `item_makers` what
+    decides which items there are.
+    """
+
+    needs: Tuple[int, ...] = ()
+    pairs: Tuple[int, ...] = ()
+    data_needs: Tuple[int, ...] = ()
+    item_makers: Tuple[int, ...] = ()
+
+
+class Group:
+    """All tasks of one stage, and what they wait for (as in `Edges`)."""
+
+    def __init__(self, root: str, stage: Stage, producers: Producers,
+                 collection: Optional[Collection], edges: Edges):
+        self.root = root
+        self.stage = stage
+        self.producers = producers
+        self.collection = collection
+        self.needs = edges.needs
+        self.pairs = edges.pairs
+        self.data_needs = edges.data_needs
+        self.item_makers = edges.item_makers
+        self.items: Optional[Tuple[Item, ...]] = None
+        self.makers = self._makers(stage)
+        self.home = os.path.join(root, *_fixed_part(stage.output_dir))
+
+    @property
+    def is_fan_out(self) -> bool:
+        """True when the tasks are jobs or items."""
+        return self.collection is not None or bool(self.stage.jobs)
+
+    def expand(self) -> None:
+        """Find out which items there are."""
+        if self.collection is not None:
+            self.items = self.collection.members()
+
+    def __len__(self) -> int:
+        if self.collection is not None:
+            return len(self.items or ())
+        return len(self.stage.jobs) or 1
+
+    def __iter__(self) -> Iterator[Task]:
+        return (self.task(index) for index in range(len(self)))
+
+    def name(self, index: int) -> str:
+        """Return the name of one task."""
+        if self.items is not None:
+            return f'{self.stage.name}[{self.items[index].encoded}]'
+        if self.stage.jobs:
+            return f'{self.stage.name}[{encode(self.stage.jobs[index].name)}]'
+        return self.stage.name
+
+    def task(self, index: int) -> Task:
+        """Return one task, in the order in which one worker runs them."""
+        stage, item, job, makers = self.stage, None, '', self.makers
+        if self.items is not None:
+            item = self.items[index]
+            stage = fill(stage, item)
+        elif stage.jobs:
+            job, stage = stage.jobs[index]
+            makers = self._makers(stage)
+        return Task(self.name(index), stage, os.path.join(self.root, stage.output_dir), makers,
+                    self.home, job, item)
+
+    def _makers(self, stage: Stage) -> Tuple[str, ...]:
+        """Return, for each input, the name of the last earlier stage that can publish it."""
+        found = (self.producers.of(name, before=stage.position) for name in stage.inputs)
+        return tuple(maker.name if maker else '' for maker in found)
+
+
+def make_groups(workspace: Workspace) -> List[Group]:
+    """Return the groups of a workspace in the order in which one worker runs them."""
+    stages = workspace.pipeline.stages
+    producers = Producers(stages)
+    positions = {stage.name: stage.position for stage in stages}
+    collections: Dict[str, Collection] = {}
+    groups = []
+    for stage in stages:
+        collection = None
+        if stage.for_each:
+            collection = collections.setdefault(stage.for_each,
+                                                Collection(workspace, stage.for_each))
+        groups.append(Group(workspace.root, stage, producers, collection, _edges(
+            workspace, stage, producers, {positions[name] for name in stage.depends_on})))
+    return groups
+
+
 def make_tasks(workspace: Workspace) -> List[Task]:
-    """Return the tasks of a workspace in the order in which one worker runs them."""
-    producers = Producers(workspace.pipeline)
-    return [_task(stage, workspace.root, producers) for stage in workspace.pipeline.stages]
+    """Return all tasks that can be known before anything has run."""
+    found: List[Task] = []
+    for group in make_groups(workspace):
+        group.expand()
+        found += group
+    return found
 
 
-def _task(stage: Stage, root: str, producers: Producers) -> Task:
-    makers = (producers.of(name, before=stage.position) for name in stage.inputs)
-    return Task(stage.name, stage, os.path.join(root, stage.output_dir),
-                tuple(maker.name if maker else '' for maker in makers))
+def _edges(workspace: Workspace, stage: Stage, producers: Producers,
+           declared: Set[int]) -> Edges:
+    """Find out what a stage waits for.
+
+    An input that names something of its item comes from that item's task, in a
+    stage that fans out over the same collection.
+    """
+    data, pairs, makers = set(), set(), set()
+    inputs = {name for unit in (stage, *(job.stage for job in stage.jobs))
+              for name in unit.inputs}
+    for name in inputs:
+        for maker in producers.all_of(name, before=stage.position):
+            is_pair = stage.for_each and maker.for_each == stage.for_each and '{item.' in name
+            (pairs if is_pair else data).add(maker.position)
+    if stage.for_each:
+        entry = workspace.pipeline.items[stage.for_each]
+        if entry.kind in ('glob', 'jsonl'):
+            makers = {maker.position
+                      for maker in producers.all_of(entry.source, before=stage.position)}
+    needs = data | makers | declared
+    return Edges(tuple(sorted(needs)), tuple(sorted(pairs - needs)),
+                 tuple(sorted(data | (pairs & needs))), tuple(sorted(makers)))
+
+
+def _fixed_part(folder: str) -> List[str]:
+    """Return the parts of an `outputDir` before the first that names something of an item."""
+    parts = folder.split('/')
+    return parts[:next((index for index, part in enumerate(parts) if '{item.' in part),
+                       len(parts))]

@@ -1,0 +1,140 @@
+"""Which stages take part in a run, and what is said about those that do not."""
+
+from __future__ import annotations
+
+import os
+from typing import Callable
+from typing import FrozenSet
+from typing import List
+from typing import NamedTuple
+from typing import Optional
+from typing import Sequence
+from typing import Set
+from typing import Tuple
+
+from stagerunner.errors import UsageError
+from stagerunner.events import Event
+from stagerunner.events import Reason
+from stagerunner.events import Warned
+from stagerunner.facts import Observer
+from stagerunner.plan import SKIP
+from stagerunner.plan import decide
+from stagerunner.state.marker import marker_path
+from stagerunner.tasks import Group
+
+
+class Wanted(NamedTuple):
+    """The flags of a partial run: names of stages."""
+
+    only: Tuple[str, ...] = ()
+    until: Tuple[str, ...] = ()
+    force: Tuple[str, ...] = ()
+    resume_from: Optional[str] = None
+
+
+class Selection(NamedTuple):
+    """The groups that take part, those that are taken as they are, and the names of forced ones.
+
+    `later` are groups that do not take part although what they need does.
+    """
+
+    groups: List[Group]
+    taken: List[Group]
+    later: List[Group]
+    forced: FrozenSet[str]
+
+
+def select(groups: Sequence[Group], wanted: Wanted) -> Selection:
+    """Return who takes part; raises `UsageError` for names and combinations that make no sense."""
+    by_name = {group.stage.name: group for group in groups}
+    for flag, names in (('--only', wanted.only), ('--until', wanted.until),
+                        ('--force', wanted.force),
+                        ('--resume-from', (wanted.resume_from,) if wanted.resume_from else ())):
+        for name in names:
+            if name not in by_name:
+                raise UsageError(f"{flag}: there is no stage '{name}'; "
+                                 f'the stages are {", ".join(by_name)}')
+    chosen = _chosen(groups, by_name, wanted)
+    forced = set(wanted.force)
+    if wanted.resume_from:
+        forced |= {groups[position].stage.name for position in chosen}
+    for name in wanted.force:
+        if by_name[name].stage.position not in chosen:
+            raise UsageError(f"--force: stage '{name}' does not take part in this run")
+    upstream = _upstream(groups, chosen)
+    if wanted.resume_from:
+        upstream |= set(range(by_name[wanted.resume_from].stage.position))
+    return Selection(
+        [groups[position] for position in sorted(chosen)],
+        [groups[position] for position in sorted(upstream - chosen)],
+        [group for group in groups if group.stage.position not in chosen | upstream
+         and _upstream(groups, {group.stage.position}) & chosen],
+        frozenset(forced))
+
+
+def _chosen(groups: Sequence[Group], by_name: dict, wanted: Wanted) -> Set[int]:  # type: ignore[type-arg]
+    chosen = {group.stage.position for group in groups}
+    if wanted.only:
+        chosen &= {by_name[name].stage.position for name in wanted.only}
+    if wanted.until:
+        ends = {by_name[name].stage.position for name in wanted.until}
+        chosen &= ends | _upstream(groups, ends)
+    if wanted.resume_from:
+        first = by_name[wanted.resume_from].stage.position
+        for group in groups[:first]:
+            if not os.path.lexists(marker_path(group.home, group.stage.name)):
+                raise UsageError(
+                    f"--resume-from: stage '{group.stage.name}' before it has no marker, so it "
+                    f'cannot be taken as it is; run it first (--until {group.stage.name})')
+        chosen &= {group.stage.position for group in groups[first:]}
+    if not chosen:
+        raise UsageError('no stage takes part: the flags exclude one another')
+    return chosen
+
+
+def _upstream(groups: Sequence[Group], positions: Set[int]) -> Set[int]:
+    """Return everything that the stages at some positions need, directly or not."""
+    found: Set[int] = set()
+    queue = list(positions)
+    while queue:
+        group = groups[queue.pop()]
+        for position in (*group.needs, *group.pairs):
+            if position not in found:
+                found.add(position)
+                queue.append(position)
+    return found
+
+
+class Staleness:
+    """Says which stages that do not take part are not what a whole run would leave."""
+
+    def __init__(self, observer: Observer, emit: Callable[[Event], None]):
+        self.observer = observer
+        self.emit = emit
+
+    def warn_of_taken(self, groups: Sequence[Group]) -> None:
+        """Warn of what is taken as it is although it would run."""
+        for group in groups:
+            reason = self._stale(group)
+            if reason is not None:
+                self.emit(Warned(group.stage.name, f'is taken as it is, but is stale ({reason})'))
+
+    def warn_of_later(self, groups: Sequence[Group]) -> None:
+        """Warn of former successes that what just ran has made stale."""
+        for group in groups:
+            if os.path.lexists(marker_path(group.home, group.stage.name)):
+                reason = self._stale(group)
+                if reason is not None:
+                    self.emit(Warned(group.stage.name, f'is stale now ({reason}); '
+                                                       f'it takes no part in this run'))
+
+    def _stale(self, group: Group) -> Optional[Reason]:
+        """Return the first reason for which a task of a stage would run, None where all is well."""
+        group.expand()
+        if len(group):
+            self.observer.ledger.reload(group.task(0))
+        for task in group:
+            decision = decide(task.stage, self.observer.observe(task))
+            if decision.action != SKIP:
+                return decision.reasons[0]
+        return None
