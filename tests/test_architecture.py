@@ -28,7 +28,8 @@ from support import run_process
 #: is the order inside a level, where a level has one.
 LEVELS = {
     'errors': 0, 'clock': 0, 'events': 0, 'sharing': 0, 'strictjson': 0,
-    'files': 1, 'schema': 1, 'retry': 1, 'imports': 1.5,
+    'files': 1, 'schema': 1, 'retry': 1, 'graph': 1, 'placeholders': 1, 'imports': 1.5,
+    'keys': 1.5, 'rules': 1.6,
     'locks': 2, 'definition': 2, 'offline': 2, 'processor': 2, 'report.metrics': 2,
     'isolation': 2,
     'state.names': 3, 'workspace': 3,
@@ -157,8 +158,8 @@ OWNED_TEXTS = {
 
 #: Constants that have the form of a file name and are none of ours to read or write.
 HARMLESS_TEXTS = {
-    ('definition', 'state'): 'refused as an output folder',
-    ('definition', 'locks'): 'refused as an output folder',
+    ('rules', 'state'): 'refused as an output folder',
+    ('rules', 'locks'): 'refused as an output folder',
 }
 
 #: Who may catch everything without raising it again: the last line of the program, and of a

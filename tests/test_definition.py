@@ -6,10 +6,10 @@ import pytest
 
 from stagerunner import definition
 from stagerunner.definition import Checkpointing
-from stagerunner.definition import merge
-from stagerunner.definition import name_complaint
 from stagerunner.definition import parse
+from stagerunner.keys import name_complaint
 from stagerunner.retry import RetryPolicy
+from stagerunner.rules import merge
 from stagerunner.schema import in_file_order
 from stagerunner.strictjson import parse as parse_json
 from support import CHECKOUT
@@ -49,7 +49,7 @@ def test_what_is_not_given_has_the_defaults_of_the_contract():
     parsed = parse(pipeline({'name': 'a', 'processor': 'bin/a.py', 'outputDir': 'data/a'}))
 
     assert parsed.faults == []
-    assert parsed.pipeline._replace(stages=()) == ('test', '0', (), None, 200)
+    assert parsed.pipeline._replace(stages=()) == ('test', '0', (), None, 200, {})
     assert parsed.pipeline.stages[0] == definition.Stage(
         name='a', position=0, processor='bin/a.py', inputs=(), output_dir='data/a', outputs=(),
         params={}, env={}, is_idempotent=True, checkpoint=Checkpointing(False, 50),
@@ -82,7 +82,7 @@ def test_top_level_keys_are_read():
                                         'keepRuns': 3}))
 
     assert parsed.faults == []
-    assert parsed.pipeline[:2] + parsed.pipeline[3:] == ('test', '2', 'python3', 3)
+    assert parsed.pipeline[:2] + parsed.pipeline[3:5] == ('test', '2', 'python3', 3)
 
 
 def test_defaults_hold_for_every_stage_and_objects_merge_key_by_key():
@@ -242,16 +242,6 @@ def test_a_fault_of_a_key_is_told_at_its_place(keys, line):
     assert faults(pipeline(stage(**keys))) == [f'f: stages[0].{line}']
 
 
-@pytest.mark.parametrize('key', [
-    'dependsOn', 'jobs', 'forEach', 'maxWorkers', 'max_workers', 'stopOnFailure',
-    'stop_on_failure', 'quota', 'limit'])
-def test_a_key_of_the_contract_that_is_not_built_yet_is_refused_by_name(key):
-    line = f"key '{key}' is not supported by this version"
-
-    assert faults(pipeline(stage(**{key: None}))) == [f'f: stages[0]: {line}']
-    assert faults(pipeline(stage(), defaults={key: None})) == [f'f: defaults: {line}']
-
-
 @pytest.mark.parametrize(('document', 'lines'), [
     pytest.param([], ['f: expected an object, got a list'], id='list'),
     pytest.param(None, ['f: expected an object, got null'], id='null'),
@@ -275,9 +265,9 @@ def test_a_key_of_the_contract_that_is_not_built_yet_is_refused_by_name(key):
                  id='version-number'),
     pytest.param(pipeline(stage(), keepRuns=0),
                  ['f: keepRuns: expected a whole number above 0, got 0'], id='keep-no-runs'),
-    pytest.param(pipeline(stage(), items={}, onSuccess='x', onFailure=1),
+    pytest.param(pipeline(stage(), onSuccess='x', onFailure=1),
                  [f"f: key '{key}' is not supported by this version"
-                  for key in ('items', 'onSuccess', 'onFailure')], id='later'),
+                  for key in ('onSuccess', 'onFailure')], id='later'),
     pytest.param(pipeline(stage(), Stages=1, verison='x'),
                  ["f: unknown key 'Stages', did you mean 'stages'?",
                   "f: unknown key 'verison', did you mean 'version'?"], id='unknown'),

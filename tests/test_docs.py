@@ -12,6 +12,7 @@ import pytest
 
 from stagerunner import definition
 from stagerunner import errors
+from stagerunner import keys
 from stagerunner.environment import Given
 from stagerunner.environment import variables
 from stagerunner.locks import TIMEOUT_S
@@ -352,12 +353,13 @@ def test_the_readme_names_every_flag_and_no_other(main):
 
 
 @pytest.mark.parametrize('title, record', [
-    ('The pipeline', definition.PIPELINE),
-    ('A stage', definition.STAGE),
+    ('The pipeline', keys.PIPELINE),
+    ('A stage', keys.STAGE),
+    ('Items', keys.ITEMS),
 ])
 def test_the_readme_has_every_key_of_the_definition_and_no_other(title, record):
-    inner = [] if record is definition.PIPELINE else [
-        definition.IDEMPOTENCY, definition.CHECKPOINT, definition.RETRY, definition.RESOURCES]
+    inner = [keys.IDEMPOTENCY, keys.CHECKPOINT, keys.RETRY, keys.RESOURCES
+             ] if record is keys.STAGE else []
     headings = {key for key in record.keys
                 if key in ('idempotency', 'checkpoint', 'retry', 'resources')}
 
@@ -371,18 +373,27 @@ def test_the_readme_names_the_keys_of_later_versions():
     rows = {cells[1].strip(): set(re.findall(r'`([^`]+)`', cells[2]))
             for cells in (line.split('|') for line in text.splitlines() if line.startswith('|'))}
 
-    assert rows['the pipeline'] == set(definition.PIPELINE.later)
-    assert rows['a stage, `defaults`'] == set(definition.STAGE.later)
+    assert rows == {'where': set(), '---': set(), 'the pipeline': set(keys.PIPELINE.later)}
+    assert not keys.STAGE.later
+
+
+def test_the_readme_names_other_spellings_and_what_a_job_may_have():
+    text = section(README, 'A stage')
+
+    for other, main in keys.STAGE.spellings.items():
+        assert re.search(rf'^\| `{main}` .*\(also spelled `{other}`\)', text, re.M)
+    row = re.search(r'^\| `jobs` \|.*', text, re.M).group()
+    assert {key for key in keys.JOB.keys if f'`{key}`' in row} == set(keys.JOB.keys)
 
 
 @pytest.mark.parametrize('record', ['IDEMPOTENCY', 'CHECKPOINT', 'RETRY', 'RESOURCES', 'STAGE',
-                                    'PIPELINE'])
+                                    'PIPELINE', 'ITEMS'])
 def test_the_readme_tells_the_defaults(record):
     """A row is: key, default, meaning; `none` and `the runner's own` stand for nothing given."""
     rows = [[cell.strip() for cell in line.split('|')[1:3]] for line in re.findall(
         r'^\| `.*', section(README, 'Definition reference'), re.M)]
 
-    for key, rule in getattr(definition, record).keys.items():
+    for key, rule in getattr(keys, record).keys.items():
         wanted = ('required' if rule.required else 'none' if rule.default is None
                   else f'`{json.dumps(rule.default)}`')
         shown = {'`60`': '`60.0`', "the runner's own": 'none'}

@@ -196,3 +196,51 @@ def test_the_last_stage_before_whose_folder_holds_a_name_is_its_producer(
     found = producers.of(name, before=before)
 
     assert (found.name if found else None) == expected
+
+
+# -- jobs and items ----------------------------------------------------------------
+
+def test_faults_of_a_job_are_told_where_they_are_written(workspace):
+    workspace.write('bin/work.py')
+    workspace.write('data/file')
+    workspace.pipeline(stage(inputs=['gone'], jobs=[
+        'a', 'b', {'name': 'c', 'processor': 'bin/no.py', 'inputs': ['lost'],
+                   'outputDir': 'data/file/x'}]))
+
+    assert faults(workspace) == [
+        "pipeline.json: stages[0].inputs[0]: 'gone' does not exist and no earlier stage can "
+        'publish it',
+        "pipeline.json: stages[0].jobs[2].processor: 'bin/no.py' does not exist",
+        "pipeline.json: stages[0].jobs[2].inputs[0]: 'lost' does not exist and no earlier stage "
+        'can publish it',
+        "pipeline.json: stages[0].jobs[2].outputDir: 'data/file' is in the way: it is not a "
+        'folder']
+
+
+def test_what_a_job_or_an_item_publishes_may_be_an_input(workspace):
+    workspace.write('bin/work.py')
+    jobs = stage('a', inputs=[], jobs=[{'name': 'j', 'outputDir': 'data/j'}])
+    each = stage('b', inputs=['{item.path}'], forEach='papers', outputDir='data/b/{item.stem}')
+    workspace.pipeline(jobs, each, stage('c', inputs=['data/j/x', 'data/b/1/x', 'data/b']),
+                       items={'papers': {'glob': 'data/none/*'}})
+
+    assert len(load(str(workspace.pipeline_file)).pipeline.stages) == 3
+
+
+def test_an_output_folder_of_items_is_checked_as_far_as_it_is_the_same_for_all(workspace):
+    workspace.write('bin/work.py')
+    workspace.write('data/file')
+    workspace.pipeline(stage(inputs=[], forEach='papers', outputDir='data/file/{item.id}'),
+                       items={'papers': {'list': ['x']}})
+
+    assert faults(workspace) == ["pipeline.json: stages[0].outputDir: 'data/file' is in the way: "
+                                 'it is not a folder']
+
+
+def test_rows_must_exist_or_come_from_a_stage(workspace):
+    workspace.simple()
+    rows = {'jsonl': 'data/work/rows.jsonl', 'id': 'id'}
+    workspace.pipeline(stage(), items={'ours': rows, 'gone': dict(rows, jsonl='rows.jsonl')})
+
+    assert faults(workspace) == [
+        "pipeline.json: items.gone.jsonl: 'rows.jsonl' does not exist and no stage can publish it"]

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from typing import Optional
 from typing import Tuple
 
-from stagerunner.definition import RESERVED_PREFIX
 from stagerunner.definition import Stage
+from stagerunner.keys import RESERVED_PREFIX
 
 #: The folder that holds the package: appended to PYTHONPATH of Python processors,
 #: so that `from stagerunner.processor import …` works in them.

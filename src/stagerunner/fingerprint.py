@@ -25,7 +25,6 @@ from typing import Tuple
 from typing import Union
 
 from stagerunner.clock import Clock
-from stagerunner.definition import is_reserved
 from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
 from stagerunner.events import Reason
@@ -39,6 +38,7 @@ from stagerunner.files import try_stat
 from stagerunner.files import write_json
 from stagerunner.imports import Scanner
 from stagerunner.imports import Wanted
+from stagerunner.keys import is_reserved
 
 #: Part of every key: raised when the meaning of a key changes.
 KEY_FORMAT = 1

@@ -17,7 +17,6 @@ from typing import Optional
 from typing import Sequence
 from typing import Tuple
 
-from stagerunner.definition import is_reserved
 from stagerunner.errors import InputChanged
 from stagerunner.errors import StageError
 from stagerunner.errors import StateError
@@ -29,6 +28,7 @@ from stagerunner.files import is_text
 from stagerunner.files import make_folder
 from stagerunner.files import one_spelling
 from stagerunner.files import remove_tree
+from stagerunner.keys import is_reserved
 from stagerunner.state.marker import Marker
 from stagerunner.state.marker import Output
 

@@ -242,6 +242,25 @@ class AnyJson(Checker):
         return value
 
 
+class ByKind(Checker):
+    """A value that may be written in more than one way: a checker for each kind of JSON value."""
+
+    def __init__(self, wanted: str, *, text: Optional[Checker] = None,
+                 number: Optional[Checker] = None, entries: Optional[Checker] = None,
+                 record: Optional[Checker] = None):
+        self.wanted = wanted
+        self.checkers = [(kind, checker) for kind, checker in (
+            (str, text), ((int, float), number), (list, entries), (dict, record)) if checker]
+
+    def check(self, value: Any, where: Where, faults: List[Fault]) -> Any:
+        """Return None where the kind is none of those that are allowed."""
+        for kind, checker in self.checkers:
+            if isinstance(value, kind) and not isinstance(value, bool):
+                return checker.check(value, where, faults)
+        faults.append(Fault(where, f'expected {self.wanted}, got {describe(value)}'))
+        return None
+
+
 class Key(NamedTuple):
     """One key of an object: how it is checked and what holds when it is not given."""
 
@@ -255,11 +274,14 @@ class Record(Checker):
 
     `later` are keys of the contract that this version does not implement: they
     are refused by name, so that nobody believes they have an effect.
+    `spellings` maps other spellings of keys to the ones in `keys`.
     """
 
-    def __init__(self, keys: Dict[str, Key], *, later: Sequence[str] = ()):
+    def __init__(self, keys: Dict[str, Key], *, later: Sequence[str] = (),
+                 spellings: Optional[Dict[str, str]] = None):
         self.keys = keys
         self.later = tuple(later)
+        self.spellings = spellings or {}
 
     def check(self, value: Any, where: Where, faults: List[Fault]) -> Any:
         """Return only the keys that were given; `complete` adds the defaults."""
@@ -267,8 +289,12 @@ class Record(Checker):
             return {}
         result = {}
         for key, entry in value.items():
-            if key in self.keys:
-                result[key] = self.keys[key].checker.check(entry, where + (key,), faults)
+            main = self.spellings.get(key, key)
+            if main in self.keys:
+                if main != key and main in value:
+                    faults.append(Fault(where, f"'{main}' and '{key}' are one key, "
+                                               f'give one of them', key))
+                result[main] = self.keys[main].checker.check(entry, where + (key,), faults)
             else:
                 faults.append(Fault(where, self._unknown(key), key))
         for key, rule in self.keys.items():

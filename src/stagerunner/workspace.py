@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import glob
 import os
-import posixpath
 from typing import Dict
+from typing import Iterator
 from typing import List
 from typing import NamedTuple
 from typing import Optional
+from typing import Tuple
 
 from stagerunner.definition import Pipeline
 from stagerunner.definition import Stage
@@ -24,8 +25,15 @@ from stagerunner.errors import Unreadable
 from stagerunner.files import MAX_JSON_BYTES
 from stagerunner.files import parse_json
 from stagerunner.files import read_bytes
+from stagerunner.placeholders import OPENING
+from stagerunner.placeholders import fixed_folder
+from stagerunner.rules import upwards
 from stagerunner.schema import Fault
+from stagerunner.schema import Where
 from stagerunner.schema import in_file_order
+
+#: Fields of a stage that the disk has something to say about, and their keys.
+_CHECKED = {'processor': 'processor', 'output_dir': 'outputDir', 'inputs': 'inputs'}
 
 
 class Workspace(NamedTuple):
@@ -60,15 +68,30 @@ def disk_faults(root: str, pipeline: Pipeline) -> List[Fault]:
     """Return what is wrong with a definition on this disk."""
     faults: List[Fault] = []
     producers = Producers(pipeline)
+    for stage, (processor, folder, inputs) in _units(pipeline):
+        faults += _processor_faults(root, processor, stage)
+        faults += _output_faults(root, folder, stage)
+        faults += _input_faults(root, inputs, stage, producers)
+    return faults + _item_faults(root, pipeline, producers)
+
+
+def _units(pipeline: Pipeline) -> Iterator[Tuple[Stage, List[Where]]]:
+    """Yield every stage, in place of one with jobs these, and where it says what is checked.
+
+    What a job has from its stage is told there, once for all jobs.
+    """
     for stage in pipeline.stages:
-        faults += _processor_faults(root, stage)
-        faults += _output_faults(root, stage)
-        faults += _input_faults(root, stage, producers)
-    return faults
+        where: Where = ('stages', stage.position)
+        if not stage.jobs:
+            yield stage, [where + (key,) for key in _CHECKED.values()]
+        for number, job in enumerate(stage.jobs):
+            own = where + ('jobs', number)
+            yield job.stage, [
+                (where if getattr(job.stage, field) == getattr(stage, field) else own) + (key,)
+                for field, key in _CHECKED.items()]
 
 
-def _processor_faults(root: str, stage: Stage) -> List[Fault]:
-    where = ('stages', stage.position, 'processor')
+def _processor_faults(root: str, where: Where, stage: Stage) -> List[Fault]:
     path = os.path.join(root, stage.processor)
     if not _is_inside(root, path):
         return [Fault(where, f"'{stage.processor}' leads outside the workspace through a link")]
@@ -79,9 +102,8 @@ def _processor_faults(root: str, stage: Stage) -> List[Fault]:
     return []
 
 
-def _output_faults(root: str, stage: Stage) -> List[Fault]:
-    where = ('stages', stage.position, 'outputDir')
-    path = os.path.join(root, stage.output_dir)
+def _output_faults(root: str, where: Where, stage: Stage) -> List[Fault]:
+    path = os.path.join(root, fixed_folder(stage.output_dir))
     if not _is_inside(root, path):
         return [Fault(where, f"'{stage.output_dir}' leads outside the workspace through a link")]
     above = path
@@ -100,14 +122,14 @@ def _is_inside(root: str, path: str) -> bool:
     return real != real_root and (real + os.sep).startswith(real_root.rstrip(os.sep) + os.sep)
 
 
-def _input_faults(root: str, stage: Stage, producers: Producers) -> List[Fault]:
+def _input_faults(root: str, key: Where, stage: Stage, producers: Producers) -> List[Fault]:
     faults = []
     for number, name in enumerate(stage.inputs):
-        if os.path.exists(os.path.join(root, name)) or glob.has_magic(name):
+        if OPENING in name or os.path.exists(os.path.join(root, name)) or glob.has_magic(name):
             continue
         if producers.of(name, before=stage.position) is not None:
             continue
-        where = ('stages', stage.position, 'inputs', number)
+        where = key + (number,)
         later = producers.of(name)
         if later is None or later.position == stage.position:
             faults.append(Fault(where, f"'{name}' does not exist and no earlier stage "
@@ -118,22 +140,36 @@ def _input_faults(root: str, stage: Stage, producers: Producers) -> List[Fault]:
     return faults
 
 
+def _item_faults(root: str, pipeline: Pipeline, producers: Producers) -> List[Fault]:
+    """Refuse rows that are nowhere; a glob may match nothing."""
+    return [Fault(('items', name, 'jsonl'), f"'{items.source}' does not exist and no stage "
+                                            f'can publish it')
+            for name, items in pipeline.items.items()
+            if items.kind == 'jsonl' and isinstance(items.source, str)
+            and not os.path.exists(os.path.join(root, items.source))
+            and producers.of(items.source) is None]
+
+
 class Producers:
-    """Answers which stage could publish a path, without looking at every stage each time."""
+    """Answers which stage could publish a path, without looking at every stage each time.
+
+    A stage with jobs publishes where they do; one with items may publish
+    anything below the part of its output folder that all items share.
+    """
 
     def __init__(self, pipeline: Pipeline):
         self.by_folder: Dict[str, List[Stage]] = {}
         for stage in pipeline.stages:
-            self.by_folder.setdefault(stage.output_dir, []).append(stage)
+            units = [job.stage for job in stage.jobs] or [stage]
+            for folder in dict.fromkeys(fixed_folder(unit.output_dir) for unit in units):
+                self.by_folder.setdefault(folder, []).append(stage)
 
     def of(self, name: str, *, before: Optional[int] = None) -> Optional[Stage]:
         """Return the last stage (declared before index `before`) whose folder holds `name`."""
         found = None
-        path = posixpath.normpath(name.replace(os.sep, '/'))
-        while path != posixpath.dirname(path):
+        for path in upwards(name.replace(os.sep, '/')):
             for stage in reversed(self.by_folder.get(path, ())):
                 if before is None or stage.position < before:
                     found = stage if found is None or stage.position > found.position else found
                     break
-            path = posixpath.dirname(path)
         return found

@@ -9,13 +9,13 @@ from typing import List
 
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
-from stagerunner.definition import name_complaint
 from stagerunner.errors import StateError
 from stagerunner.errors import UsageError
 from stagerunner.events import Sink
 from stagerunner.fence import AUTO
 from stagerunner.fence import OFF
 from stagerunner.fence import STRICT
+from stagerunner.keys import name_complaint
 from stagerunner.launch.system import LAUNCHERS
 from stagerunner.launch.system import interpreter_version
 from stagerunner.launch.system import make_launcher

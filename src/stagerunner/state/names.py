@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import List
 
-from stagerunner.definition import name_complaint
+from stagerunner.keys import name_complaint
 
 FOLDER = 'state'
 
