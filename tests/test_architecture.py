@@ -28,13 +28,14 @@ from support import run_process
 #: is the order inside a level, where a level has one.
 LEVELS = {
     'errors': 0, 'clock': 0, 'events': 0, 'sharing': 0, 'strictjson': 0,
-    'files': 1, 'schema': 1, 'retry': 1, 'imports': 1.5,
+    'files': 1, 'schema': 1, 'retry': 1, 'imports': 1.5, 'spelling': 1.5,
     'locks': 2, 'definition': 2, 'offline': 2, 'processor': 2, 'report.metrics': 2,
     'isolation': 2,
     'state.names': 3, 'workspace': 3,
     'state.run': 3.5, 'state.stage': 3.5, 'state.marker': 3.5, 'state.checkpoint': 3.5,
     'environment': 3.5,
     'fingerprint': 4, 'tasks': 4, 'resume': 4, 'publish': 4,
+    'permits': 4,
     'launch.job': 4, 'launch.boot': 4, 'launch.channel': 4, 'launch.processes': 4,
     'launch.capture': 4.1, 'launch.watch': 4.2, 'launch.keeper': 4.2, 'launch.posix': 4.3,
     'launch.linux': 4.4, 'launch.windows': 4.4, 'launch.system': 4.5,
