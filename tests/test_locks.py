@@ -62,6 +62,31 @@ def test_locks_of_stages_and_runs_lie_apart(tmp_path):
     assert locks.run_lock(root, 'x') == os.path.join(root, 'locks', '.run', 'x.lock')
 
 
+def test_locks_of_limits_and_quotas_lie_apart_whatever_their_keys_are(tmp_path):
+    root = str(tmp_path)
+    folder = os.path.join(root, 'locks', '.limit')
+
+    assert locks.limit_lock(root, 'a/b', 3) == os.path.join(folder, 'a%2Fb.3.lock')
+    assert locks.quota_lock(root, 'a/b') == os.path.join(folder, 'a%2Fb.quota.lock')
+    keys = ['a', 'a.0', 'a.quota', 'a.0.quota', 'a.0.lock']
+    made = [path for key in keys
+            for path in (locks.limit_lock(root, key, 0), locks.quota_lock(root, key))]
+    assert len(set(made)) == 2 * len(keys)
+
+
+def test_the_permits_of_a_key_are_found_by_its_own_files_only(tmp_path):
+    root = str(tmp_path)
+    was_empty = locks.limit_locks(root, 'a') == []
+    for path in (locks.limit_lock(root, 'a', 10), locks.limit_lock(root, 'a', 2),
+                 locks.limit_lock(root, 'a.1', 5), locks.quota_lock(root, 'a'),
+                 locks.limit_lock(root, 'aa', 7), locks.limit_lock(root, 'a', 2) + '.json'):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        open(path, 'w').close()
+
+    assert was_empty and locks.limit_locks(root, 'a') == [2, 10]
+    assert locks.limit_locks(root, 'a.1') == [5]
+
+
 # -- one holder --------------------------------------------------------------------
 
 def test_a_lock_is_taken_and_the_folder_for_it_is_made(path):

@@ -24,6 +24,8 @@ def names(tmp_path):
     (lambda names: names.logs('r1'), 'logs/r1'),
     (lambda names: names.log('r1', 'a', 2), 'logs/r1/a.2.log'),
     (lambda names: names.bug_log(), f'logs/bug-{os.getpid()}.log'),
+    (lambda names: names.limits(), 'limits'),
+    (lambda names: names.quota('gemini api'), 'limits/gemini%20api.json'),
     (lambda names: names.index(), 'index.json'),
     (lambda names: names.pipeline_checkpoint(), 'pipeline_checkpoint.json'),
 ])

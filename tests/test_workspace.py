@@ -7,7 +7,6 @@ import os
 import pytest
 
 from stagerunner.errors import DefinitionError
-from stagerunner.workspace import Producers
 from stagerunner.workspace import load
 from support import stage
 
@@ -183,13 +182,14 @@ def producers(workspace):
     workspace.simple()
     workspace.pipeline(stage('a', outputDir='data/x'), stage('b', outputDir='data/x/deep'),
                        stage('c', outputDir='data/x'))
-    return Producers(load(str(workspace.pipeline_file)).pipeline)
+    return Producers(load(str(workspace.pipeline_file)).pipeline.stages)
 
 
 @pytest.mark.parametrize('name, before, expected', [
     ('data/x/f', None, 'c'), ('data/x/f', 2, 'a'), ('data/x/f', 0, None),
     ('data/x/deep/f', 2, 'b'), ('data/x/deep/f', None, 'c'), ('data/x/deep', 2, 'b'),
-    ('data/xx/f', None, None), ('data', None, None), ('/data/x/f', None, None),
+    ('data/xx/f', None, None), ('data', None, 'c'), ('data/*/f', None, 'c'),
+    ('data/y*/f', None, None), ('**/f', 2, 'b'), ('/data/x/f', None, None),
 ])
 def test_the_last_stage_before_whose_folder_holds_a_name_is_its_producer(
         producers, name, before, expected):

@@ -21,6 +21,7 @@ from typing import Set
 from typing import Tuple
 
 from stagerunner.tasks import Group
+from stagerunner.tasks import in_order
 
 #: Where a task is: not ready, in a queue or waiting for a retry, at work, settled.
 WAITING, QUEUED, RUNNING, OK, NOT_OK = range(5)
@@ -77,7 +78,7 @@ class Agenda:
     """
 
     def __init__(self, groups: Sequence[Group], workers: int):
-        self.lanes = [Lane(group, position) for position, group in enumerate(groups)]
+        self.lanes = [Lane(group, position) for position, group in enumerate(in_order(groups))]
         self.is_sequential = workers == 1
         self.openable: Deque[Lane] = deque()
         self.settled: Deque[Lane] = deque()

@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import sys
 from typing import Any
 from typing import Dict
+from typing import List
 from typing import Optional
 from typing import Tuple
 
@@ -30,6 +32,7 @@ from stagerunner.files import quarantine
 from stagerunner.files import read_json
 from stagerunner.files import sync_folder
 from stagerunner.files import write_json
+from stagerunner.spelling import encode
 
 FOLDER = 'locks'
 
@@ -58,6 +61,31 @@ def run_lock(root: str, run_id: str) -> str:
     It lies in a folder of its own, whose name no stage can have.
     """
     return os.path.join(root, FOLDER, '.run', f'{run_id}.lock')
+
+
+def limit_lock(root: str, key: str, number: int) -> str:
+    """Return the path of one of the locks of which each is a permit to run under this key."""
+    return os.path.join(_limit_folder(root), f'{encode(key)}.{number}.lock')
+
+
+def limit_locks(root: str, key: str) -> List[int]:
+    """Return the numbers of the permits of this key that have a file, in order."""
+    pattern = re.compile(re.escape(encode(key)) + r'\.([0-9]{1,9})\.lock')
+    try:
+        names = os.listdir(_limit_folder(root))
+    except FileNotFoundError:
+        return []
+    return sorted(int(found.group(1)) for found in map(pattern.fullmatch, names) if found)
+
+
+def quota_lock(root: str, name: str) -> str:
+    """Return the path of the lock under which the bucket of a quota is rewritten."""
+    return os.path.join(_limit_folder(root), f'{encode(name)}.quota.lock')
+
+
+def _limit_folder(root: str) -> str:
+    """A folder of its own, as for runs: a key is free text, and may be that of a stage."""
+    return os.path.join(root, FOLDER, '.limit')
 
 
 def lock_folders(root: str) -> Tuple[str, str]:

@@ -35,14 +35,15 @@ def patiently(act: Callable[[], _Answer], tries: int = _TRIES) -> _Answer:
                          or getattr(error, 'winerror', 0) == _NOT_EMPTY)
             if not is_in_use:
                 raise
-            _pause()
+            pause(_PAUSE_S)
     return act()
 
 
-def _pause() -> None:
+def pause(seconds: float) -> None:
+    """Wait for what somebody else is done with in a moment; for nothing longer than that."""
     import threading
 
-    threading.Event().wait(_PAUSE_S)
+    threading.Event().wait(seconds)
 
 
 def wait_until_free(path: str) -> None:

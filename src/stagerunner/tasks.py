@@ -8,21 +8,25 @@ collection is done.
 
 from __future__ import annotations
 
+import heapq
 import os
 from typing import Dict
 from typing import Iterator
 from typing import List
 from typing import NamedTuple
 from typing import Optional
+from typing import Sequence
 from typing import Set
 from typing import Tuple
 
 from stagerunner.definition import Stage
+from stagerunner.errors import DefinitionError
+from stagerunner.graph import find_cycle
 from stagerunner.items import Item
-from stagerunner.items import encode
 from stagerunner.items import expand
 from stagerunner.items import fill
 from stagerunner.producers import Producers
+from stagerunner.spelling import encode
 from stagerunner.state.names import AsideNames
 from stagerunner.state.names import StateNames
 from stagerunner.workspace import Workspace
@@ -168,7 +172,39 @@ def make_groups(workspace: Workspace) -> List[Group]:
                                                 Collection(workspace, stage.for_each))
         groups.append(Group(workspace.root, stage, producers, collection, _edges(
             workspace, stage, producers, {positions[name] for name in stage.depends_on})))
+    in_order(groups)
     return groups
+
+
+def in_order(groups: Sequence[Group]) -> List[Group]:
+    """Return groups as declared, but each after what it needs.
+
+    Raises `DefinitionError` when some wait for one another.
+    """
+    by_position = {group.stage.position: group for group in groups}
+    waits = {position: 0 for position in by_position}
+    followers: Dict[int, List[int]] = {}
+    for group in groups:
+        for position in {*group.needs, *group.pairs} & waits.keys():
+            waits[group.stage.position] += 1
+            followers.setdefault(position, []).append(group.stage.position)
+    free = sorted(position for position, count in waits.items() if not count)
+    found: List[Group] = []
+    while free:
+        position = heapq.heappop(free)
+        found.append(by_position[position])
+        for follower in followers.get(position, ()):
+            waits[follower] -= 1
+            if not waits[follower]:
+                heapq.heappush(free, follower)
+    if len(found) < len(groups):
+        stuck = [group for group in groups if waits[group.stage.position]]
+        names = {group.stage.position: group.stage.name for group in stuck}
+        cycle = find_cycle({group.stage.name: [
+            names[position] for position in (*group.needs, *group.pairs) if position in names]
+            for group in stuck})
+        raise DefinitionError((f'pipeline.json: stages form a cycle: {" -> ".join(cycle)}',))
+    return found
 
 
 def make_tasks(workspace: Workspace) -> List[Task]:

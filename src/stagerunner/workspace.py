@@ -67,7 +67,7 @@ def load(path: str) -> Workspace:
 def disk_faults(root: str, pipeline: Pipeline) -> List[Fault]:
     """Return what is wrong with a definition on this disk."""
     faults: List[Fault] = []
-    producers = Producers(pipeline)
+    producers = Producers(pipeline.stages)
     for stage, (processor, folder, inputs) in _units(pipeline):
         faults += _processor_faults(root, processor, stage)
         faults += _output_faults(root, folder, stage)
@@ -148,28 +148,3 @@ def _item_faults(root: str, pipeline: Pipeline, producers: Producers) -> List[Fa
             if items.kind == 'jsonl' and isinstance(items.source, str)
             and not os.path.exists(os.path.join(root, items.source))
             and producers.of(items.source) is None]
-
-
-class Producers:
-    """Answers which stage could publish a path, without looking at every stage each time.
-
-    A stage with jobs publishes where they do; one with items may publish
-    anything below the part of its output folder that all items share.
-    """
-
-    def __init__(self, pipeline: Pipeline):
-        self.by_folder: Dict[str, List[Stage]] = {}
-        for stage in pipeline.stages:
-            units = [job.stage for job in stage.jobs] or [stage]
-            for folder in dict.fromkeys(fixed_folder(unit.output_dir) for unit in units):
-                self.by_folder.setdefault(folder, []).append(stage)
-
-    def of(self, name: str, *, before: Optional[int] = None) -> Optional[Stage]:
-        """Return the last stage (declared before index `before`) whose folder holds `name`."""
-        found = None
-        for path in upwards(name.replace(os.sep, '/')):
-            for stage in reversed(self.by_folder.get(path, ())):
-                if before is None or stage.position < before:
-                    found = stage if found is None or stage.position > found.position else found
-                    break
-        return found

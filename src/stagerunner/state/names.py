@@ -6,6 +6,7 @@ import os
 from typing import List
 
 from stagerunner.keys import name_complaint
+from stagerunner.spelling import encode
 
 FOLDER = 'state'
 
@@ -51,6 +52,14 @@ class StateNames:
     def bug_log(self) -> str:
         """Where the traceback of a bug in the runner goes."""
         return os.path.join(self.folder, 'logs', f'bug-{os.getpid()}.log')
+
+    def limits(self) -> str:
+        """The folder of the buckets of quotas."""
+        return os.path.join(self.folder, 'limits')
+
+    def quota(self, name: str) -> str:
+        """What was granted lately of one quota; its name is free text."""
+        return os.path.join(self.limits(), f'{encode(name)}.json')
 
     def index(self) -> str:
         """The derived index: may be deleted at any time."""
