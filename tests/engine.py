@@ -77,14 +77,17 @@ class Engine:
         self.stop.close()
 
     def run(self, run_id: str = 'r1', *, lock_timeout_s: float = 0.0,
-            sinks: Sequence[Sink] = ()) -> int:
-        """Run the pipeline as it is now and return the exit code."""
+            sinks: Sequence[Sink] = (), **asked: Any) -> int:
+        """Run the pipeline as it is now and return the exit code.
+
+        `asked` are further fields of the request.
+        """
         loaded = load(str(self.workspace.pipeline_file))
         self.after_load()
         names = StateNames(loaded.root)
         self.sink = ListSink()
         return execute(
-            Request(loaded, run_id, lock_timeout_s, self.python, self.python_version),
+            Request(loaded, run_id, lock_timeout_s, self.python, self.python_version, **asked),
             Parts(clock=self.clock, stop=self.stop, launcher=self.launcher,
                   sinks=[StageRecords(names, run_id), PipelineCheckpoint(names, self.clock),
                          Metrics(names.metrics(run_id)), *sinks, self.sink],

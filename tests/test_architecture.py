@@ -46,7 +46,7 @@ LEVELS = {
     'task': 6, 'rehearsal': 6, 'selection': 6, 'scheduler': 6.5,
     'run': 7,
     'report.console': 8,
-    'commands.run': 9, 'commands.doctor': 9, 'cli': 9.5,
+    'commands.flags': 8.5, 'commands.run': 9, 'commands.plan': 9, 'commands.doctor': 9, 'cli': 9.5,
 }
 
 #: Packages hold a sentence each (the root: the version too) and import nothing.

@@ -17,6 +17,7 @@ from stagerunner.files import digest_bytes
 from stagerunner.fingerprint import Digests
 from stagerunner.fingerprint import key_of
 from stagerunner.fingerprint import stats_of
+from stagerunner.ledger import Ledger
 from stagerunner.resume import Binding
 from stagerunner.resume import ResumePoint
 from stagerunner.resume import write_binding
@@ -32,7 +33,7 @@ pytestmark = pytest.mark.unit
 def observer(workspace):
     """Return an observer of a workspace that is made before the first look."""
     digests = Digests(str(workspace.path('state/index.json')), FakeClock(now=time.time() + 3600))
-    return Observer(str(workspace.root), digests, '3.11', {})
+    return Observer(str(workspace.root), digests, '3.11', {}, Ledger(str(workspace.root)))
 
 
 @pytest.fixture

@@ -18,13 +18,14 @@ from stagerunner.files import digest_bytes
 from stagerunner.fingerprint import Digests
 from stagerunner.fingerprint import digest_input
 from stagerunner.harvest import Harvester
-from stagerunner.harvest import former_marker
+from stagerunner.ledger import Claims
+from stagerunner.ledger import Ledger
 from stagerunner.imports import Source
 from stagerunner.publish import prepare
 from stagerunner.publish import private_folder
 from stagerunner.state.marker import Marker
 from stagerunner.tasks import Task
-from stagerunner.tasks import make_tasks
+from stagerunner.tasks import make_groups
 from stagerunner.workspace import load
 from support import Workspace
 from support import stage
@@ -46,10 +47,13 @@ class Field:
             stage('declares', outputDir='data/shared', outputs=['must']),
             stage('program', processor='bin/work.sh'))
         root = str(workspace.root)
-        self.tasks = {task.name: task for task in make_tasks(load(root + '/pipeline.json'))}
+        groups = make_groups(load(root + '/pipeline.json'))
+        self.tasks = {task.name: task for group in groups for task in group}
         self.sink = ListSink()
         self.digests = Digests(root + '/index', FakeClock(now=time.time() + 3600))
-        self.harvester = Harvester(root, self.digests, list(self.tasks.values()), self.sink)
+        self.ledger = Ledger(root)
+        self.harvester = Harvester(root, self.digests, self.ledger,
+                                   Claims(root, self.ledger, groups), self.sink)
 
     def begin(self, name: str) -> int:
         """Do what happens before a launch."""
@@ -117,7 +121,7 @@ def test_a_former_marker_that_cannot_be_read_is_none(field):
     field.publish('a', 'x')
     field.workspace.write('data/shared/.a.done', 'garbage')
 
-    assert former_marker(field.tasks['a']) is None
+    assert field.ledger.former(field.tasks['a']) is None
 
 
 def test_a_declared_output_that_is_missing_fails(field):

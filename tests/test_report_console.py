@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from fakes import FakeClock
 from stagerunner import events
 from stagerunner.events import AttemptEnded
 from stagerunner.events import Reason
@@ -34,7 +35,7 @@ FAILED = TaskFailed('a', 'now', 1, 1, 'unknown', 'exit code 1\nfirst\nlast line\
 def printed(*told, is_quiet=False):
     """Return what a console prints on stdout and on stderr, by line."""
     out, err = io.StringIO(), io.StringIO()
-    console = Console(Stream(out), Stream(err), is_quiet=is_quiet)
+    console = Console(Stream(out), Stream(err), FakeClock(), is_quiet=is_quiet)
     for event in told:
         console.receive(event)
     return out.getvalue().splitlines(), err.getvalue().splitlines()

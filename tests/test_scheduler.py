@@ -27,9 +27,11 @@ from stagerunner.retry import PERMANENT
 from stagerunner.retry import TRANSIENT
 from stagerunner.retry import UNKNOWN
 from stagerunner.scheduler import Outcome
+from stagerunner.scheduler import Rules
 from stagerunner.scheduler import Scheduler
 from stagerunner.tasks import Task
-from stagerunner.tasks import make_tasks
+from stagerunner.tasks import Group
+from stagerunner.tasks import make_groups
 from stagerunner.workspace import load
 from support import Workspace
 from support import stage
@@ -51,14 +53,14 @@ class Shop:
         self.began_s = self.clock.monotonic()
         self.keys: dict = {}
 
-    def tasks(self) -> List[Task]:
+    def groups(self) -> List[Group]:
         self.workspace.pipeline(*(stage(name, **self.keys) for name in 'abc'))
-        return make_tasks(load(str(self.workspace.pipeline_file)))
+        return make_groups(load(str(self.workspace.pipeline_file)))
 
     def run(self) -> Outcome:
         scheduler = Scheduler(self.performer, self.clock, self.stop, self.sink,
-                              self.lock_timeout_s, lambda: self.spread)
-        return scheduler.run(self.tasks())
+                              Rules(self.lock_timeout_s), lambda: self.spread)
+        return scheduler.run(self.groups())
 
     def passed_s(self) -> float:
         """Return how long all of it took."""

@@ -25,8 +25,11 @@ from stagerunner.launch.job import INTERRUPTED
 from stagerunner.launch.job import TIMED_OUT
 from stagerunner.launch.job import Exit
 from stagerunner.launch.job import Job
+from stagerunner.ledger import Ledger
 from stagerunner.locks import stage_lock
 from stagerunner.locks import try_lock
+from stagerunner.permits import Permits
+from stagerunner.permits import Rates
 from stagerunner.result import BROKEN
 from stagerunner.result import BUSY
 from stagerunner.result import DONE
@@ -39,6 +42,7 @@ from stagerunner.retry import TRANSIENT
 from stagerunner.retry import UNKNOWN
 from stagerunner.task import Attempts
 from stagerunner.task import Setting
+from stagerunner.tasks import make_groups
 from stagerunner.tasks import make_tasks
 from stagerunner.workspace import load
 from support import Workspace
@@ -61,21 +65,27 @@ class Bench:
     def make(self) -> Attempts:
         """Return new attempts, as a new run has them; `self.task` is their task."""
         root = str(self.workspace.root)
-        tasks = make_tasks(load(str(self.workspace.pipeline_file)))
-        self.task = tasks[0]
+        groups = make_groups(load(str(self.workspace.pipeline_file)))
+        self.group = groups[0]
+        self.task = self.group.task(0)
         digests = Digests(os.path.join(root, 'state', 'index.json'), self.launcher.clock)
         return Attempts(
             Setting(root, 'r1', '/usr/bin/python9', {'HOME': '/h'}, {'pid': 7, 'runId': 'r1'}),
-            Observer(root, digests, '3.9', {}), self.launcher, self.launcher.clock, self.sink,
-            tasks)
+            Observer(root, digests, '3.9', {}, Ledger(root)), self.launcher,
+            self.launcher.clock, self.sink, groups,
+            Permits(root, self.launcher.clock, Rates()))
 
     def attempt(self, ending: Optional[Ending] = None, number: int = 1) -> Result:
         """Make one attempt, of which the process ends like this."""
         attempts = self.make()
         if ending:
             self.launcher.will('work', ending)
-        result = attempts.start(self.task, number)
-        return result or attempts.wait(None)[0]
+        try:
+            result = attempts.start(self.task, number) or attempts.wait(None)[0]
+            attempts.finish(self.group, is_ok=result.status in (DONE, SKIPPED))
+            return result
+        finally:
+            attempts.close()
 
     def is_free(self) -> bool:
         """True when nobody holds the lock of the stage."""

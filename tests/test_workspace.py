@@ -7,6 +7,7 @@ import os
 import pytest
 
 from stagerunner.errors import DefinitionError
+from stagerunner.producers import Producers
 from stagerunner.workspace import load
 from support import stage
 

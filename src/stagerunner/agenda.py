@@ -28,16 +28,16 @@ WAITING, QUEUED, RUNNING, OK, NOT_OK = range(5)
 
 
 class Entry(NamedTuple):
-    """One attempt that is due: the task number `index` of a lane."""
+    """One attempt that is due: the task with this number in a lane."""
 
     lane: 'Lane'
-    index: int
+    number: int
     attempt: int
 
     @property
     def name(self) -> str:
         """The name of the task."""
-        return self.lane.group.name(self.index)
+        return self.lane.group.name(self.number)
 
 
 class Lane:
@@ -181,7 +181,7 @@ class Agenda:
         """Put an attempt back that could not start; its lane rests until `unpause`."""
         self.defer(entry)
         entry.lane.is_paused = True
-        heapq.heappush(entry.lane.ready, (entry.index, entry.attempt))
+        heapq.heappush(entry.lane.ready, (entry.number, entry.attempt))
 
     def unpause(self, lane: Lane) -> None:
         """Let a lane that rested go on."""
@@ -191,17 +191,17 @@ class Agenda:
     def defer(self, entry: Entry) -> None:
         """Take note that an attempt is over and another one follows later."""
         entry.lane.running -= 1
-        entry.lane.states[entry.index] = QUEUED
+        entry.lane.states[entry.number] = QUEUED
         self._list(entry.lane)
 
     def renew(self, entry: Entry) -> None:
         """Queue an attempt whose time has come."""
-        heapq.heappush(entry.lane.ready, (entry.index, entry.attempt))
+        heapq.heappush(entry.lane.ready, (entry.number, entry.attempt))
         self._list(entry.lane)
 
     def settle(self, entry: Entry, *, is_ok: bool) -> None:
         """Take note of how a task ended for good, and of what follows for others."""
-        lane, index = entry.lane, entry.index
+        lane, index = entry.lane, entry.number
         if lane.states[index] == RUNNING:
             lane.running -= 1
         lane.states[index] = OK if is_ok else NOT_OK

@@ -40,6 +40,7 @@ docs/ of this project tells what is in them.
 #: Every command and what it does; its module is loaded when it is called.
 COMMANDS = {
     'run': 'Run the stages of a pipeline offline; skip what is done, resume what was stopped.',
+    'plan': 'Say what a run would do and why, and change nothing.',
     'doctor': 'Tell what this host can promise: which fence surrounds processors here.',
 }
 

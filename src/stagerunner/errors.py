@@ -25,6 +25,9 @@ from typing import Tuple
 #: Exit codes, as in the contract.
 OK, FAILED, REFUSED, BUG, BUSY, STATE = 0, 1, 2, 3, 4, 5
 
+#: What `plan --check` exits with when there is work to do.
+PENDING = 10
+
 
 class RunnerError(Exception):
     """The root: `except RunnerError` catches what the runner itself foresaw."""

@@ -52,6 +52,7 @@ class StageExpanded(NamedTuple):
 
     stage: str
     tasks: int
+    has_items: bool = False
 
 
 class StageEnded(NamedTuple):

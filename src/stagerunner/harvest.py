@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from typing import Callable
+from typing import Dict
 from typing import NamedTuple
 from typing import Optional
 from typing import Sequence

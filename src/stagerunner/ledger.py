@@ -93,9 +93,8 @@ class Ledger:
     def has_run(self, task: Task) -> bool:
         """True when a task has succeeded or failed at some time."""
         if task.is_member:
-            book = self._book(task)
-            return (book.journal.get(task.name) is not None
-                    or book.journal.failure(task.name) is not None)
+            if self._book(task).journal.get(task.name) is not None:
+                return True
         return os.path.lexists(self.names.stage(task.name))
 
     def fault(self, task: Task) -> str:
@@ -181,7 +180,8 @@ class Claims:
                 self._add(plain, group.task(0))
                 continue
             if group.stage.name not in self.members:
-                self.members[group.stage.name] = known = {}
+                known: Dict[str, str] = {}
+                self.members[group.stage.name] = known
                 for member in group:
                     self._add(known, member)
             found.append(self.members[group.stage.name])

@@ -16,25 +16,37 @@ from stagerunner.clock import Clock
 from stagerunner.clock import Stop
 from stagerunner.clock import stamp
 from stagerunner.errors import OK
+from stagerunner.errors import DefinitionError
 from stagerunner.errors import IsolationError
 from stagerunner.errors import LockTimeout
 from stagerunner.errors import StateError
+from stagerunner.errors import UsageError
 from stagerunner.errors import os_fault
 from stagerunner.events import Event
 from stagerunner.events import RunEnded
 from stagerunner.events import RunStarted
 from stagerunner.events import Sink
+from stagerunner.events import TaskPlanned
+from stagerunner.events import Warned
 from stagerunner.facts import Observer
 from stagerunner.fence import AUTO
 from stagerunner.files import make_folder
 from stagerunner.fingerprint import Digests
 from stagerunner.launch.job import Launcher
+from stagerunner.ledger import Ledger
 from stagerunner.locks import Lock
 from stagerunner.locks import holder_of
 from stagerunner.locks import run_lock
 from stagerunner.locks import try_lock
+from stagerunner.permits import Permits
+from stagerunner.permits import Rates
+from stagerunner.rehearsal import Rehearsal
 from stagerunner.scheduler import Outcome
+from stagerunner.scheduler import Rules
 from stagerunner.scheduler import Scheduler
+from stagerunner.selection import Staleness
+from stagerunner.selection import Wanted
+from stagerunner.selection import select
 from stagerunner.state.names import StateNames
 from stagerunner.state.run import COMPLETED
 from stagerunner.state.run import FAILED
@@ -46,7 +58,7 @@ from stagerunner.state.run import sweep
 from stagerunner.state.run import write_run
 from stagerunner.task import Attempts
 from stagerunner.task import Setting
-from stagerunner.tasks import make_tasks
+from stagerunner.tasks import make_groups
 from stagerunner.workspace import Workspace
 
 
@@ -59,6 +71,10 @@ class Request(NamedTuple):
     python: str
     python_version: str
     isolation: str = AUTO
+    workers: int = 1
+    keeps_going: bool = False
+    wanted: Wanted = Wanted()
+    rates: Rates = Rates()
 
 
 class Parts(NamedTuple):
@@ -115,13 +131,13 @@ def execute(request: Request, parts: Parts) -> int:
         write_run(names, record)
         emit = Broadcast(parts.sinks)
         try:
-            outcome, isolation = _run_tasks(request, parts, names, emit)
+            outcome, isolation = _run_tasks(request, parts, emit)
             record = record._replace(isolation=isolation)
             exit_code = _close(names, record, outcome, parts, emit, began)
         except StateError:
             _give_up(names, record, parts, emit, began)
             raise
-        except IsolationError:
+        except (IsolationError, UsageError, DefinitionError):
             # Nobody was told of a start, so nobody is told of an end.
             _give_up(names, record, parts, Broadcast(()), began)
             raise
@@ -153,27 +169,71 @@ def _holder(parts: Parts, run_id: str, since: str) -> Dict[str, object]:
     return {'pid': parts.pid, 'host': parts.host, 'runId': run_id, 'since': since}
 
 
-def _run_tasks(request: Request, parts: Parts, names: StateNames,
+def foretell(request: Request, parts: Parts) -> int:
+    """Say what a run would do, as events, and change nothing; return the number of tasks to run.
+
+    The same graph, the same order and the same decisions as a run, with
+    another performer.
+    """
+    workspace = request.workspace
+    observer = _observer(request, parts)
+    groups = make_groups(workspace)
+    selection = select(groups, request.wanted)
+    emit = Broadcast([_Plans(parts.sinks)])
+    performer = Rehearsal(observer, emit, selection.groups, selection.forced)
+    Staleness(observer, emit).warn_of_taken(selection.taken)
+    rules = Rules(request.lock_timeout_s, keeps_going=True)
+    Scheduler(performer, parts.clock, parts.stop, emit, rules, parts.spread
+              ).run(selection.groups)
+    observer.ledger.close()
+    return sum(len(ids) or 1 for ids in performer.pending.values())
+
+
+class _Plans(Sink):
+    """Passes on what is said of a plan, and nothing of what would be told of a run."""
+
+    def __init__(self, sinks: Sequence[Sink]):
+        self.emit = Broadcast(sinks)
+
+    def receive(self, event: Event) -> None:
+        if isinstance(event, (TaskPlanned, Warned)):
+            self.emit(event)
+
+
+def _observer(request: Request, parts: Parts) -> Observer:
+    root = request.workspace.root
+    digests = Digests(StateNames(root).index(), parts.clock)
+    digests.load()
+    return Observer(root, digests, request.python_version, parts.environment, Ledger(root))
+
+
+def _run_tasks(request: Request, parts: Parts,
                emit: Broadcast) -> Tuple[Outcome, Dict[str, Any]]:
     workspace = request.workspace
-    tasks = make_tasks(workspace)
-    digests = Digests(names.index(), parts.clock)
-    digests.load()
-    observer = Observer(workspace.root, digests, request.python_version, parts.environment)
+    groups = make_groups(workspace)
+    selection = select(groups, request.wanted)
+    observer = _observer(request, parts)
     setting = Setting(workspace.root, request.run_id, request.python, parts.environment,
                       _holder(parts, request.run_id, stamp(parts.clock.now())),
-                      request.isolation)
-    performer = Attempts(setting, observer, parts.launcher, parts.clock, emit, tasks)
-    scheduler = Scheduler(performer, parts.clock, parts.stop, emit, request.lock_timeout_s,
-                          parts.spread)
+                      request.isolation, selection.forced)
+    performer = Attempts(setting, observer, parts.launcher, parts.clock, emit, groups,
+                         Permits(workspace.root, parts.clock, request.rates))
+    scheduler = Scheduler(performer, parts.clock, parts.stop, emit, Rules(
+        request.lock_timeout_s, request.workers, request.keeps_going), parts.spread)
+    staleness = Staleness(observer, emit)
     try:
-        performer.require_isolation(tasks)
+        performer.require_isolation()
         emit(RunStarted(request.run_id, workspace.pipeline.name, stamp(parts.clock.now()),
-                        tuple(task.name for task in tasks)))
-        return scheduler.run(tasks), performer.surroundings.of_run()
+                        tuple(group.stage.name for group in selection.groups),
+                        request.workers))
+        staleness.warn_of_taken(selection.taken)
+        outcome = scheduler.run(selection.groups)
+        staleness.warn_of_later(selection.later)
+        return outcome, performer.surroundings.of_run()
     finally:
         parts.launcher.close()
-        digests.save()
+        performer.close()
+        observer.digests.save()
 
 
 def _close(names: StateNames, record: RunRecord, outcome: Outcome, parts: Parts,

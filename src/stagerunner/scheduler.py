@@ -150,7 +150,7 @@ class Scheduler:
             self._fail_lane(lane, error)
             return
         if group.is_fan_out and is_known:
-            self.emit(StageExpanded(group.stage.name, len(group)))
+            self.emit(StageExpanded(group.stage.name, len(group), group.collection is not None))
             self.teller.begin(group.stage.name)
         self.agenda.open(lane)
 
@@ -176,7 +176,7 @@ class Scheduler:
             self._advance()
 
     def _begin(self, entry: Entry) -> None:
-        task = entry.lane.group.task(entry.index)
+        task = entry.lane.group.task(entry.number)
         try:
             result = self.performer.start(task, entry.attempt)
         except RunnerError as error:

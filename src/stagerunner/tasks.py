@@ -223,7 +223,9 @@ def _edges(workspace: Workspace, stage: Stage, producers: Producers,
     An input that names something of its item comes from that item's task, in a
     stage that fans out over the same collection.
     """
-    data, pairs, makers = set(), set(), set()
+    data: Set[int] = set()
+    pairs: Set[int] = set()
+    makers: Set[int] = set()
     inputs = {name for unit in (stage, *(job.stage for job in stage.jobs))
               for name in unit.inputs}
     for name in inputs:
@@ -232,7 +234,7 @@ def _edges(workspace: Workspace, stage: Stage, producers: Producers,
             (pairs if is_pair else data).add(maker.position)
     if stage.for_each:
         entry = workspace.pipeline.items[stage.for_each]
-        if entry.kind in ('glob', 'jsonl'):
+        if entry.kind in ('glob', 'jsonl') and isinstance(entry.source, str):
             makers = {maker.position
                       for maker in producers.all_of(entry.source, before=stage.position)}
     needs = data | makers | declared

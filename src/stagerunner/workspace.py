@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import glob
 import os
-from typing import Dict
 from typing import Iterator
 from typing import List
 from typing import NamedTuple
-from typing import Optional
 from typing import Tuple
 
 from stagerunner.definition import Pipeline
@@ -27,7 +25,7 @@ from stagerunner.files import parse_json
 from stagerunner.files import read_bytes
 from stagerunner.placeholders import OPENING
 from stagerunner.placeholders import fixed_folder
-from stagerunner.rules import upwards
+from stagerunner.producers import Producers
 from stagerunner.schema import Fault
 from stagerunner.schema import Where
 from stagerunner.schema import in_file_order

@@ -15,6 +15,9 @@ from stagerunner.events import Sink
 from stagerunner.fence import AUTO
 from stagerunner.fence import OFF
 from stagerunner.fence import STRICT
+from stagerunner.commands.flags import add_selection
+from stagerunner.commands.flags import wanted_of
+from stagerunner.commands.flags import workers_of
 from stagerunner.keys import name_complaint
 from stagerunner.launch.system import LAUNCHERS
 from stagerunner.launch.system import interpreter_version
@@ -40,6 +43,13 @@ def add_arguments(parser: Any) -> None:
     """Add the flags of a run."""
     parser.add_argument('--run-id', metavar='ID', help='name of this run in state/ '
                         '(default: time and process id, so that ids sort by time)')
+    parser.add_argument('--max-workers', metavar='N',
+                        help='so many tasks at once, at most (default: PIPELINE_MAX_WORKERS, '
+                        'else 1)')
+    parser.add_argument('--keep-going', action='store_true',
+                        help='after a failure go on with everything that does not need what '
+                        'failed')
+    add_selection(parser)
     parser.add_argument('--lock-timeout', metavar='SEC', type=float, default=TIMEOUT_S,
                         help='how long to wait for a stage that another run works on '
                         '(default: %(default)g)')
@@ -74,7 +84,9 @@ def main(arguments: Any, system: Any) -> int:
         try:
             return execute(
                 Request(workspace, run_id, arguments.lock_timeout, python, version,
-                        arguments.isolation),
+                        arguments.isolation,
+                        workers_of(arguments.max_workers, system.environment),
+                        arguments.keep_going, wanted_of(arguments)),
                 Parts(clock=clock, stop=stop,
                       launcher=make_launcher(clock, stop, arguments.launcher),
                       sinks=_sinks(arguments, system, names, run_id, clock),
@@ -96,7 +108,7 @@ def _sinks(arguments: Any, system: Any, names: StateNames, run_id: str,
            clock: Clock) -> List[Sink]:
     """Return who listens; what is printed comes after what is written."""
     console: Sink = JsonLines(system.out) if arguments.json else Console(
-        system.out, system.err, is_quiet=arguments.quiet)
+        system.out, system.err, clock, is_quiet=arguments.quiet)
     return [StageRecords(names, run_id), PipelineCheckpoint(names, clock),
             Metrics(names.metrics(run_id)), console]
 

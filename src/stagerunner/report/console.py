@@ -11,24 +11,39 @@ import json
 from typing import Any
 from typing import Callable
 from typing import Dict
+from typing import List
 from typing import Optional
 from typing import TextIO
 from typing import Tuple
 
+from stagerunner.clock import Clock
 from stagerunner.events import Event
 from stagerunner.events import Reason
 from stagerunner.events import RunEnded
 from stagerunner.events import Sink
+from stagerunner.events import StageEnded
+from stagerunner.events import StageExpanded
+from stagerunner.events import TaskBlocked
 from stagerunner.events import TaskDone
 from stagerunner.events import TaskFailed
 from stagerunner.events import TaskInterrupted
+from stagerunner.events import TaskPlanned
 from stagerunner.events import TaskRestarted
 from stagerunner.events import TaskResumed
 from stagerunner.events import TaskRetrying
 from stagerunner.events import TaskSkipped
 from stagerunner.events import TaskStarted
 from stagerunner.events import Warned
+from stagerunner.events import stage_of
+from stagerunner.plan import MATCHED
 from stagerunner.schema import printable
+
+
+#: A fan-out over more tasks has no line for each that went well.
+LONG = 50
+
+#: Instead there is one for all of them, no more often than this, in seconds.
+SUMMARY_S = 1.0
 
 
 class Stream:
@@ -53,13 +68,21 @@ class Stream:
 class Console(Sink):
     """Plain lines, as in the contract."""
 
-    def __init__(self, out: Stream, err: Stream, *, is_quiet: bool = False):
+    def __init__(self, out: Stream, err: Stream, clock: Clock, *, is_quiet: bool = False):
         self.out = out
         self.err = err
+        self.clock = clock
         self.is_quiet = is_quiet
         self.first_failure: Optional[TaskFailed] = None
+        #: Fan-outs that are too long for a line per task: how many tasks, how many of them ended.
+        self.long: Dict[str, List[int]] = {}
+        self.next_summary = 0.0
 
     def receive(self, event: Event) -> None:
+        if isinstance(event, StageExpanded) and event.tasks > LONG:
+            self.long[event.stage] = [event.tasks, 0, 0]
+        if self._is_summed_up(event):
+            return
         if isinstance(event, TaskFailed) and self.first_failure is None:
             self.first_failure = event
         if isinstance(event, Warned):
@@ -71,6 +94,22 @@ class Console(Sink):
             self.out.line(_LINES[type(event)](event))
         if isinstance(event, RunEnded):
             self._tell_first_failure()
+
+    def _is_summed_up(self, event: Event) -> bool:
+        """True for an event of a long fan-out that is told by a line for many, now and then."""
+        if not isinstance(event, (TaskSkipped, TaskStarted, TaskDone, TaskFailed)):
+            return False
+        found = self.long.get(stage_of(event.task))
+        if found is None or isinstance(event, TaskStarted):
+            return found is not None
+        found[1] += 1
+        found[2] += isinstance(event, TaskFailed)
+        now = self.clock.monotonic()
+        if now >= self.next_summary and not self.is_quiet:
+            self.next_summary = now + SUMMARY_S
+            failed = f', {found[2]} failed' if found[2] else ''
+            self.out.line(f'[{found[1]}/{found[0]}] {stage_of(event.task)}{failed}')
+        return not isinstance(event, TaskFailed)
 
     def _tell_first_failure(self) -> None:
         """End with what went wrong first: the error, the log, its last lines."""
@@ -103,6 +142,15 @@ def _resumed(event: TaskResumed) -> str:
     return f'[RESUME] {event.task} at line {event.line_offset}{note}'
 
 
+def _fan_out(event: StageEnded) -> str:
+    total = sum(event.counts.values())
+    if set(event.counts) <= {'skipped'}:
+        return f'[SKIP] {event.stage} ({total} tasks, {MATCHED})'
+    counts = ', '.join(f'{count} {status}' for status, count in sorted(event.counts.items()))
+    word = 'DONE' if set(event.counts) <= {'ok', 'skipped'} else 'FAIL'
+    return f'[{word}] {event.stage}: {counts} in {event.duration_s:.3f}s'
+
+
 _LINES: Dict[type, Callable[[Any], str]] = {
     TaskSkipped: lambda event: f'[SKIP] {event.task} ({event.why})',
     TaskStarted: lambda event: f'[RUN] {event.task} ({reasons_text(event.reasons)})',
@@ -112,12 +160,16 @@ _LINES: Dict[type, Callable[[Any], str]] = {
         f'[RETRY] {event.task} attempt {event.attempt} of {event.max_attempts} in '
         f'{event.delay_s:.3g}s ({event.error_class}: {printable(event.error)})'),
     TaskFailed: _failed,
+    TaskBlocked: lambda event: f'[BLOCKED] {event.task} ({event.by} did not succeed)',
+    TaskPlanned: lambda event: (
+        f'{event.decision:6} {event.task} ({reasons_text(event.reasons)})'),
+    StageEnded: _fan_out,
     TaskInterrupted: lambda event: f'[INTERRUPTED] {event.task}',
     RunEnded: lambda event: f'Run {event.run_id} state: {event.state}',
 }
 
 #: What `--quiet` leaves out.
-_CHATTER = (TaskSkipped, TaskStarted, TaskDone)
+_CHATTER = (TaskSkipped, TaskStarted, TaskDone, StageEnded)
 
 
 class JsonLines(Sink):

@@ -11,16 +11,23 @@ from stagerunner.events import Event
 from stagerunner.events import RunEnded
 from stagerunner.events import RunStarted
 from stagerunner.events import Sink
+from stagerunner.events import StageEnded
+from stagerunner.events import StageExpanded
+from stagerunner.events import TaskBlocked
 from stagerunner.events import TaskCancelled
 from stagerunner.events import TaskDone
 from stagerunner.events import TaskFailed
 from stagerunner.events import TaskInterrupted
 from stagerunner.events import TaskRetrying
 from stagerunner.events import TaskSkipped
+from stagerunner.events import TaskThrottled
+from stagerunner.events import stage_of
 from stagerunner.files import write_json
 
 _STATUS = {TaskDone: 'ok', TaskSkipped: 'skipped', TaskFailed: 'failed',
-           TaskInterrupted: 'interrupted', TaskCancelled: 'cancelled'}
+           TaskInterrupted: 'interrupted', TaskCancelled: 'cancelled', TaskBlocked: 'blocked'}
+
+_WORST_FIRST = ('interrupted', 'failed', 'blocked', 'cancelled', 'ok', 'skipped')
 
 
 class Metrics(Sink):
@@ -35,22 +42,43 @@ class Metrics(Sink):
     def receive(self, event: Event) -> None:
         if isinstance(event, RunStarted):
             self.started = event
-            self.rows = {task: {'stage': task, 'status': 'cancelled', 'durationSec': 0.0,
-                                'attempts': 0, 'retries': 0} for task in event.tasks}
+            self.rows = {stage: {'stage': stage, 'status': 'cancelled', 'durationSec': 0.0,
+                                 'attempts': 0, 'retries': 0} for stage in event.stages}
+        elif isinstance(event, StageExpanded):
+            self.rows[event.stage]['tasks'] = {'total': event.tasks}
+        elif isinstance(event, StageEnded):
+            self._end_fan_out(self.rows[event.stage], event.counts)
         elif isinstance(event, AttemptEnded):
-            row = self.rows[event.task]
+            row = self.rows[stage_of(event.task)]
             row['attempts'] += 1
             row['durationSec'] = round(row['durationSec'] + event.duration_s, 6)
             self._add_usage(row, event.usage)
         elif isinstance(event, TaskRetrying):
-            self.rows[event.task]['retries'] += 1
+            self.rows[stage_of(event.task)]['retries'] += 1
             self.retries += 1
+        elif isinstance(event, TaskThrottled):
+            row = self.rows[stage_of(event.task)]
+            row['throttled'] = row.get('throttled', 0) + 1
+            row['throttledSec'] = round(row.get('throttledSec', 0.0) + event.waited_s, 6)
         elif type(event) in _STATUS:
-            self.rows[event.task]['status'] = _STATUS[type(event)]  # type: ignore[attr-defined]
-            if isinstance(event, TaskFailed):
-                self.rows[event.task].update({'error': event.error, 'class': event.error_class})
+            self._settle(event)
         elif isinstance(event, RunEnded):
             write_json(self.path, self._summary(event), durable=False)
+
+    def _settle(self, event: Any) -> None:
+        """Take note of how a task ended; of a fan-out's the first error is kept."""
+        row = self.rows[stage_of(event.task)]
+        if event.task in self.rows:
+            row['status'] = _STATUS[type(event)]
+        if isinstance(event, TaskFailed) and 'error' not in row:
+            row.update({'error': event.error, 'class': event.error_class})
+
+    @staticmethod
+    def _end_fan_out(row: Dict[str, Any], counts: Dict[str, int]) -> None:
+        """Give a fan-out the worst status of its tasks; skipped is one that had nothing to do."""
+        row['tasks'].update(counts)
+        row['status'] = next((status for status in _WORST_FIRST if counts.get(status)),
+                             'skipped')
 
     @staticmethod
     def _add_usage(row: Dict[str, Any], usage: Tuple[Any, ...]) -> None:
@@ -66,9 +94,12 @@ class Metrics(Sink):
     def _summary(self, ended: RunEnded) -> Dict[str, Any]:
         rows = list(self.rows.values())
         counts = {f'{status}Stages': sum(row['status'] == status for row in rows)
-                  for status in ('ok', 'skipped', 'failed', 'cancelled', 'interrupted')}
+                  for status in ('ok', 'skipped', 'failed', 'cancelled', 'blocked',
+                                 'interrupted')}
         return dict({
             'runId': ended.run_id, 'timestamp': ended.at, 'pipeline': self.started.pipeline,
             'state': ended.state, 'stages': rows, 'totalStages': len(rows)}, **counts,
             durationSec=round(ended.duration_s, 6), retries=self.retries,
-            attempts=sum(row['attempts'] for row in rows), throttled=0)
+            attempts=sum(row['attempts'] for row in rows),
+            throttled=sum(row.get('throttled', 0) for row in rows),
+            throttledSec=round(sum(row.get('throttledSec', 0.0) for row in rows), 6))

@@ -16,9 +16,11 @@ from stagerunner.events import Event
 from stagerunner.events import RunEnded
 from stagerunner.events import RunStarted
 from stagerunner.events import Sink
+from stagerunner.events import StageEnded
 from stagerunner.events import TaskDone
 from stagerunner.events import TaskRetrying
 from stagerunner.events import TaskSkipped
+from stagerunner.events import stage_of
 from stagerunner.files import write_json
 from stagerunner.state.names import StateNames
 
@@ -42,14 +44,17 @@ class PipelineCheckpoint(Sink):
         if isinstance(event, RunStarted):
             self.data = {'run_id': event.run_id, 'version': VERSION, 'created_at': event.at,
                          'last_updated': event.at, 'status': 'in_progress', 'stages': {},
-                         'stats': {'total_stages': len(event.tasks), 'completed_stages': 0,
+                         'stats': {'total_stages': len(event.stages), 'completed_stages': 0,
                                    'retries': 0},
                          'config': {'max_workers': event.workers}}
-        elif isinstance(event, TaskDone):
+        elif isinstance(event, TaskDone) and event.task == stage_of(event.task):
             self._complete(event.task, event.at)
             self._write_if_rested()
-        elif isinstance(event, TaskSkipped):
+        elif isinstance(event, TaskSkipped) and event.task == stage_of(event.task):
             self._complete(event.task, event.done_at)
+        elif isinstance(event, StageEnded) and not set(event.counts) - {'ok', 'skipped'}:
+            self._complete(event.stage, event.at)
+            self._write_if_rested()
         elif isinstance(event, TaskRetrying):
             self.data['stats']['retries'] += 1
         elif isinstance(event, RunEnded):

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 from typing import Dict
 from typing import List
 from typing import Optional
 from typing import Sequence
+from typing import Set
 from typing import Tuple
 
 from stagerunner.events import AttemptEnded
 from stagerunner.events import Event
 from stagerunner.events import Reason
 from stagerunner.events import Sink
+from stagerunner.events import StageEnded
+from stagerunner.events import StageExpanded
 from stagerunner.events import TaskDone
 from stagerunner.events import TaskFailed
 from stagerunner.events import TaskInterrupted
 from stagerunner.events import TaskStarted
+from stagerunner.events import stage_of
+from stagerunner.files import remove_tree
 from stagerunner.files import write_json
 from stagerunner.state.names import StateNames
 
@@ -36,21 +42,50 @@ class StageRecords(Sink):
         self.run_id = run_id
         self.reasons: Dict[str, Tuple[Reason, ...]] = {}
         self.attempts: Dict[str, List[AttemptEnded]] = {}
+        #: Stages with items, whose tasks have a record only while they fail; and first errors.
+        self.with_items: Set[str] = set()
+        self.errors: Dict[str, str] = {}
 
     def receive(self, event: Event) -> None:
-        if isinstance(event, TaskStarted):
+        if isinstance(event, StageExpanded) and event.has_items:
+            self.with_items.add(event.stage)
+        elif isinstance(event, StageEnded):
+            self._write_fan_out(event)
+        elif isinstance(event, TaskStarted):
             self.reasons[event.task] = event.reasons
         elif isinstance(event, AttemptEnded):
             self.attempts.setdefault(event.task, []).append(event)
             if event.delay_s is not None:
                 self._write(event.task, 'failed', event.duration_s, error=event.error)
+        elif isinstance(event, TaskDone) and stage_of(event.task) in self.with_items:
+            self._forget(event.task)
         elif isinstance(event, TaskDone):
             self._write(event.task, 'ok', event.duration_s, key=event.key,
                         is_staged=event.is_staged)
         elif isinstance(event, TaskFailed):
+            self.errors.setdefault(stage_of(event.task), f'{event.task}: {event.error}')
             self._write(event.task, 'failed', event.duration_s, error=event.error)
         elif isinstance(event, TaskInterrupted):
             self._write(event.task, 'interrupted', event.duration_s, error='interrupted')
+
+    def _forget(self, task: str) -> None:
+        """An item that is done has its line in the journal, and memory is for what is not done."""
+        path = self.names.stage(task)
+        if os.path.lexists(path):
+            remove_tree(path)
+        self.reasons.pop(task, None)
+        self.attempts.pop(task, None)
+
+    def _write_fan_out(self, ended: StageEnded) -> None:
+        """Write the record of a stage with many tasks, unless all were skipped."""
+        if not set(ended.counts) - {'skipped'}:
+            return
+        is_ok = not set(ended.counts) - {'ok', 'skipped'}
+        write_json(self.names.stage(ended.stage), {
+            'lastStatus': 'ok' if is_ok else 'failed' if ended.counts.get('failed')
+            else 'interrupted', 'lastDurationSec': round(ended.duration_s, 6),
+            'idempotencyKey': None, 'lastError': self.errors.get(ended.stage),
+            'runId': self.run_id, 'tasks': ended.counts, 'attempts': []}, durable=False)
 
     def _write(self, task: str, status: str, duration_s: float, *, key: Optional[str] = None,
                error: Optional[str] = None, is_staged: bool = True) -> None:
