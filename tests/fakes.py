@@ -23,8 +23,10 @@ from stagerunner.launch.job import Exit
 from stagerunner.launch.job import Fence
 from stagerunner.launch.job import Job
 from stagerunner.launch.job import Launcher
+from stagerunner.result import BUSY
 from stagerunner.result import DONE
 from stagerunner.result import STOPPED
+from stagerunner.result import THROTTLED
 from stagerunner.result import Performer
 from stagerunner.result import Result
 
@@ -223,7 +225,7 @@ class FakePerformer(Performer):
     """Performs nothing: an attempt has the result that the test said (`will`), else it is done.
 
     With `is_immediate` results come from `start`, otherwise from `wait`, after
-    their `duration_s` on the clock.
+    their `duration_s` on the clock; what could not begin is told at once, always.
     """
 
     def __init__(self, clock: Optional[FakeClock] = None, *, is_immediate: bool = False):
@@ -250,7 +252,7 @@ class FakePerformer(Performer):
         script = self.script.get(task.name)
         fields = script.pop(0) if script else {}
         result = Result(**dict({'task': task, 'status': DONE, 'attempt': attempt}, **fields))
-        if self.is_immediate:
+        if self.is_immediate or result.status in (BUSY, THROTTLED):
             return result
         self.under_way.append(result)
         return None

@@ -156,7 +156,8 @@ class Restless(Digests):
 def test_an_input_that_does_not_hold_still_is_trouble_worth_another_try(workspace, clock):
     workspace.simple()
     tasks = make_tasks(load(str(workspace.pipeline_file)))
-    observer = Observer(str(workspace.root), Restless('', clock), '3.11', {})
+    observer = Observer(str(workspace.root), Restless('', clock), '3.11', {},
+                        Ledger(str(workspace.root)))
 
     trouble = observer.observe(tasks[0]).trouble
 
@@ -334,4 +335,4 @@ def test_without_checkpointing_nobody_looks_for_progress(stopped, observe):
 
 
 def test_names_are_those_of_the_workspace(workspace, observer):
-    assert Path(observer.names.index()) == workspace.path('state/index.json')
+    assert Path(observer.ledger.names.index()) == workspace.path('state/index.json')

@@ -255,8 +255,7 @@ def test_a_request_to_stop_ends_the_wait_for_a_lock(shop):
 
     shop.run()
 
-    assert shop.sink.of(TaskInterrupted)[0].task == 'a'
-    assert [event.task for event in shop.sink.of(TaskCancelled)] == ['b', 'c']
+    assert [event.task for event in shop.sink.of(TaskCancelled)] == ['a', 'b', 'c']
     assert shop.passed_s() < 0.2
 
 

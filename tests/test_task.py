@@ -358,6 +358,7 @@ def test_an_attempt_that_was_asked_to_end_is_interrupted(bench):
 
     attempts.stop(at_once=False)
     result = attempts.wait(None)[0]
+    attempts.finish(bench.group, is_ok=False)
 
     assert bench.launcher.stops == [(INTERRUPTED, False)]
     assert (result.status, result.error, result.code) == (STOPPED, 'interrupted', -15)
@@ -542,6 +543,7 @@ def test_an_interrupted_attempt_can_be_gone_on_with(bench):
     attempts.start(bench.task, 1)
     attempts.stop(at_once=True)
     assert attempts.wait(None)[0].status == STOPPED
+    attempts.close()
 
     assert bench.attempt().line_offset == 7
 

@@ -69,6 +69,18 @@ class StateNames:
         """The checkpoint file of documents 000 and 001: all stages at a glance."""
         return os.path.join(self.folder, 'pipeline_checkpoint.json')
 
+    def items(self, stage: str) -> str:
+        """The journal of a stage's jobs or items: one line per success."""
+        return os.path.join(self.folder, f'items_{stage}.jsonl')
+
+    def item_folder(self, collection: str) -> str:
+        """Where the item files of a collection lie."""
+        return os.path.join(self.folder, 'items', collection)
+
+    def item_file(self, collection: str, encoded: str) -> str:
+        """The file of one row or queue entry, by its encoded id."""
+        return os.path.join(self.item_folder(collection), f'{encoded}.json')
+
     def finished_runs(self) -> List[str]:
         """Return the ids of all runs that have a record, oldest record first."""
         found = []
