@@ -223,6 +223,6 @@ def test_reasons_and_seconds_are_spelled_out_in_json():
         {'event': 'task_started', 'task': 'a', 'at': 'now', 'attempt': 1,
          'reasons': [{'cause': 'input changed', 'path': 'x', 'old': 'aa', 'new': 'bb'}]},
         {'event': 'run_started', 'runId': 'r1', 'pipeline': 'p', 'at': 'now',
-         'tasks': ['a', 'b'], 'workers': 1},
+         'stages': ['a', 'b'], 'workers': 1},
         {'event': 'task_done', 'task': 'a', 'at': 'now', 'durationSec': 0.5, 'attempts': 1,
          'key': 'key', 'lineOffset': 7, 'isStaged': True}]

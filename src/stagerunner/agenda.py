@@ -30,7 +30,7 @@ WAITING, QUEUED, RUNNING, OK, NOT_OK = range(5)
 class Entry(NamedTuple):
     """One attempt that is due: the task with this number in a lane."""
 
-    lane: 'Lane'
+    lane: Lane
     number: int
     attempt: int
 
@@ -58,7 +58,7 @@ class Lane:
         self.left = 0
         self.is_listed = False
         self.is_paused = False
-        #: The first task that did not succeed here, and the one that keeps all of it from starting.
+        #: The first task that did not succeed here, and what keeps all of it from starting.
         self.failure = ''
         self.blocked_by = ''
 

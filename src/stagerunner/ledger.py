@@ -7,7 +7,6 @@ of them are done, and removing it makes all entries void.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from typing import Dict
 from typing import List
@@ -16,6 +15,7 @@ from typing import Sequence
 from typing import Tuple
 
 from stagerunner.errors import Unreadable
+from stagerunner.files import digest_bytes
 from stagerunner.files import one_spelling
 from stagerunner.state.items import ItemJournal
 from stagerunner.state.marker import Marker
@@ -92,9 +92,8 @@ class Ledger:
 
     def has_run(self, task: Task) -> bool:
         """True when a task has succeeded or failed at some time."""
-        if task.is_member:
-            if self._book(task).journal.get(task.name) is not None:
-                return True
+        if task.is_member and self._book(task).journal.get(task.name) is not None:
+            return True
         return os.path.lexists(self.names.stage(task.name))
 
     def fault(self, task: Task) -> str:
@@ -124,9 +123,8 @@ class Ledger:
         """Take note that a task of a fan-out is done in this run."""
         if task.is_member:
             book = self._book(task)
-            digest = hashlib.sha256(f'{task.name}|{key}'.encode()).digest()
             # Does not depend on the order in which tasks end.
-            book.done ^= int.from_bytes(digest, 'big')
+            book.done ^= int(digest_bytes(f'{task.name}|{key}'.encode()), 16)
             book.tasks += 1
 
     def done(self, group: Group) -> Tuple[str, int]:
@@ -171,7 +169,7 @@ class Claims:
         self.groups = groups
         self.members: Dict[str, Dict[str, str]] = {}
 
-    def below(self, folder: str, task: Task) -> 'Others':
+    def below(self, folder: str, task: Task) -> Others:
         """Return what other tasks than this one published below a folder."""
         found: List[Dict[str, str]] = []
         plain: Dict[str, str] = {}

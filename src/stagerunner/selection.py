@@ -129,7 +129,7 @@ class Staleness:
                                                        f'it takes no part in this run'))
 
     def _stale(self, group: Group) -> Optional[Reason]:
-        """Return the first reason for which a task of a stage would run, None where all is well."""
+        """Return the first reason for which a task would run, None where all is well."""
         group.expand()
         if len(group):
             self.observer.ledger.reload(group.task(0))

@@ -31,8 +31,6 @@ from stagerunner.errors import RunnerError
 from stagerunner.errors import StageError
 from stagerunner.errors import Unreadable
 from stagerunner.events import Event
-from stagerunner.events import TaskRestarted
-from stagerunner.events import TaskResumed
 from stagerunner.events import TaskStarted
 from stagerunner.events import Warned
 from stagerunner.facts import Facts
@@ -41,11 +39,7 @@ from stagerunner.fence import AUTO
 from stagerunner.fence import OFF
 from stagerunner.fence import STRICT
 from stagerunner.fence import Surroundings
-from stagerunner.files import make_folder
-from stagerunner.files import quarantine
-from stagerunner.files import read_json
-from stagerunner.files import write_json
-from stagerunner.fingerprint import stats_of
+from stagerunner.groundwork import Groundwork
 from stagerunner.harvest import Harvester
 from stagerunner.holds import Holds
 from stagerunner.jobs import Order
@@ -65,7 +59,6 @@ from stagerunner.plan import SKIP
 from stagerunner.plan import Decision
 from stagerunner.plan import decide
 from stagerunner.publish import discard
-from stagerunner.publish import prepare
 from stagerunner.publish import private_folder
 from stagerunner.result import BROKEN
 from stagerunner.result import BUSY
@@ -75,15 +68,8 @@ from stagerunner.result import STOPPED
 from stagerunner.result import Performer
 from stagerunner.result import Result
 from stagerunner.result import error_of
-from stagerunner.resume import Binding
-from stagerunner.resume import final_offset
-from stagerunner.resume import forget_progress
-from stagerunner.resume import restore
 from stagerunner.resume import tells_lengths
-from stagerunner.resume import unreadable
-from stagerunner.resume import write_binding
 from stagerunner.state.marker import Marker
-from stagerunner.state.marker import marker_path
 from stagerunner.state.names import StateNames
 from stagerunner.tasks import Group
 from stagerunner.tasks import Task
@@ -133,6 +119,7 @@ class Attempts(Performer):
         self.groups = groups
         self.holds = Holds(setting.root, permits, clock, setting.holder)
         self.ledger = observer.ledger
+        self.ground = Groundwork(setting.root, setting.run_id, self.ledger, emit)
         self.claims = Claims(setting.root, self.ledger, groups)
         self.harvester = Harvester(setting.root, observer.digests, self.ledger, self.claims, emit)
         self.under_way: Dict[str, _Attempt] = {}
@@ -193,10 +180,11 @@ class Attempts(Performer):
         if isinstance(grant, Shortage):
             return self.holds.refused(task, attempt, grant)
         try:
-            self._warn(task, facts)
+            self.ground.warn(task, facts)
             self.emit(TaskStarted(task.name, now, attempt, decision.reasons))
             self.holds.note(task, now)
-            under_way = self._prepare(task, attempt, lock, facts, decision, now)
+            private, made_ns = self.ground.lay(task, attempt, facts, decision)
+            under_way = _Attempt(task, attempt, lock, facts, decision, private, made_ns, now)
             ended = self.launcher.start(self._job(under_way))
             if ended is None:
                 self.under_way[task.name] = under_way._replace(grant=grant)
@@ -210,50 +198,6 @@ class Attempts(Performer):
         assert facts.marker
         self.ledger.settled(task, facts.key)
         return Result(task, SKIPPED, attempt, key=facts.key, done_at=facts.marker.done_at)
-
-    def _warn(self, task: Task, facts: Facts) -> None:
-        for pattern in facts.unmatched:
-            self.emit(Warned(task.name, f"input '{pattern}' matches no file"))
-        fault = self.ledger.fault(task)
-        if fault:
-            self.emit(Warned(task.stage.name, f'{fault}; all its tasks are done again'))
-        if facts.marker_fault:
-            self._set_aside(task, marker_path(task.output_dir, task.name), facts.marker_fault)
-        if task.stage.checkpoint.enabled:
-            for path, fault in unreadable(self.names, task.name):
-                self._set_aside(task, path, fault)
-
-    def _set_aside(self, task: Task, path: str, fault: str) -> None:
-        """Keep what cannot be read under another name, and say so."""
-        aside = quarantine(path)
-        self.emit(Warned(task.name, f'{self._shown(path)}: {fault}; it was set aside as '
-                                    f'{os.path.basename(aside)} and the work is done again'))
-
-    def _prepare(self, task: Task, attempt: int, lock: Lock, facts: Facts, decision: Decision,
-                 now: str) -> _Attempt:
-        """Make the private folder and everything that binds what will be written there."""
-        private = private_folder(task.output_dir, task.name)
-        point = decision.point
-        make_folder(self.names.folder)
-        names = task.names(self.setting.root)
-        if point is None and task.stage.has_declared_files:
-            discard(task.aside)
-        if task.stage.checkpoint.enabled:
-            if point is None:
-                forget_progress(names, task.name)
-                if facts.restart_why:
-                    self.emit(TaskRestarted(task.name, facts.restart_why))
-            else:
-                restore(point, private)
-                self.emit(TaskResumed(task.name, point.line_offset, point.note))
-        made_ns = prepare(private, keeps_content=point is not None)
-        if task.stage.has_declared_files:
-            prepare(os.path.join(task.aside, 'tmp'), keeps_content=False)
-        if task.stage.checkpoint.enabled:
-            write_binding(self.names, task.name, Binding(
-                facts.key, attempt, self.setting.run_id, self._shown(private),
-                point.line_offset if point else 0, inputs=stats_of(facts.inputs)))
-        return _Attempt(task, attempt, lock, facts, decision, private, made_ns, now)
 
     def _job(self, under_way: _Attempt) -> Job:
         task, facts = under_way.task, under_way.facts
@@ -278,7 +222,7 @@ class Attempts(Performer):
         if mirrored:
             timeout_s = _MIRROR_S if timeout_s is None else min(timeout_s, _MIRROR_S)
             for under_way in mirrored:
-                self._mirror(under_way)
+                self.ground.mirror(under_way.task)
         for ended in self.launcher.wait(timeout_s):
             under_way = self.under_way.pop(ended.task)
             try:
@@ -320,7 +264,7 @@ class Attempts(Performer):
         if ended.usage.leftovers:
             self.emit(Warned(under_way.task.name, f'left {ended.usage.leftovers} processes '
                                                   f'behind; they were killed'))
-        self._mirror(under_way)
+        self.ground.mirror(under_way.task)
         try:
             if ended.stopped == ASKED_TO_STOP:
                 return self._failed(under_way, ended, STOPPED, 'interrupted', retry.TRANSIENT)
@@ -336,7 +280,7 @@ class Attempts(Performer):
         except Unreadable as error:
             return self._failed(under_way, ended, BROKEN, str(error), retry.PERMANENT)
         except FileNotFoundError as error:
-            said = f'{self._shown(error.filename)} vanished while it was being published'
+            said = f'{self.ground.shown(error.filename)} vanished while it was being published'
             return self._failed(under_way, ended, BROKEN, said, retry.TRANSIENT)
         except RunnerError as error:
             return self._failed(under_way, ended, BROKEN, str(error), retry.PERMANENT,
@@ -370,12 +314,8 @@ class Attempts(Performer):
             done_at=done_at, is_staged=crop.is_staged, total_lines=total)
 
     def _end_progress(self, under_way: _Attempt) -> int:
-        """Record that there is nothing to resume any more; return the total number of lines."""
-        total = final_offset(under_way.task.names(self.setting.root), under_way.task.name)
-        write_binding(self.names, under_way.task.name, Binding(
-            under_way.facts.key, under_way.number, self.setting.run_id,
-            self._shown(under_way.private), total, is_finished=True))
-        return total
+        return self.ground.end_progress(under_way.task, under_way.number, under_way.facts.key,
+                                        under_way.private)
 
     def _troubled(self, task: Task, attempt: int, trouble: StageError, now: str) -> Result:
         return Result(task, BROKEN, attempt, now, exit_code=FAILED, error=str(trouble),
@@ -407,23 +347,7 @@ class Attempts(Performer):
         return Result(
             under_way.task, status, under_way.number, under_way.started_at, ended.duration_s,
             under_way.decision.reasons, under_way.facts.key, code=ended.exit_code,
-            log=self._shown(ended.log_path) if ended.log_path else '', tail=ended.tail,
+            log=self.ground.shown(ended.log_path) if ended.log_path else '', tail=ended.tail,
             line_offset=point.line_offset if point else 0,
             is_verified=point is None or point.lengths is not None, usage=ended.usage,
             isolation=self.surroundings.of_stage(under_way.task.stage))
-
-    def _mirror(self, under_way: _Attempt) -> None:
-        """Show the progress of a task with declared files where people look for it."""
-        task = under_way.task
-        if not (task.stage.has_declared_files and task.stage.checkpoint.enabled):
-            return
-        try:
-            progress = read_json(task.names(self.setting.root).progress(task.name))
-        except Unreadable:
-            return
-        if progress is not None:
-            write_json(self.names.progress(task.name), progress, durable=False)
-
-    def _shown(self, path: str) -> str:
-        """Return a path below the root as people write it."""
-        return os.path.relpath(path, self.setting.root).replace(os.sep, '/')

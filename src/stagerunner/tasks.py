@@ -182,7 +182,7 @@ def in_order(groups: Sequence[Group]) -> List[Group]:
     Raises `DefinitionError` when some wait for one another.
     """
     by_position = {group.stage.position: group for group in groups}
-    waits = {position: 0 for position in by_position}
+    waits = dict.fromkeys(by_position, 0)
     followers: Dict[int, List[int]] = {}
     for group in groups:
         for position in {*group.needs, *group.pairs} & waits.keys():

@@ -9,15 +9,15 @@ from typing import List
 
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
+from stagerunner.commands.flags import add_selection
+from stagerunner.commands.flags import wanted_of
+from stagerunner.commands.flags import workers_of
 from stagerunner.errors import StateError
 from stagerunner.errors import UsageError
 from stagerunner.events import Sink
 from stagerunner.fence import AUTO
 from stagerunner.fence import OFF
 from stagerunner.fence import STRICT
-from stagerunner.commands.flags import add_selection
-from stagerunner.commands.flags import wanted_of
-from stagerunner.commands.flags import workers_of
 from stagerunner.keys import name_complaint
 from stagerunner.launch.system import LAUNCHERS
 from stagerunner.launch.system import interpreter_version

@@ -38,7 +38,6 @@ from stagerunner.events import stage_of
 from stagerunner.plan import MATCHED
 from stagerunner.schema import printable
 
-
 #: A fan-out over more tasks has no line for each that went well.
 LONG = 50
 
