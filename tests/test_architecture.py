@@ -28,7 +28,7 @@ from support import run_process
 #: is the order inside a level, where a level has one.
 LEVELS = {
     'errors': 0, 'clock': 0, 'events': 0, 'sharing': 0, 'strictjson': 0,
-    'files': 1, 'schema': 1, 'retry': 1, 'imports': 1.5, 'spelling': 1.5,
+    'files': 1, 'schema': 1, 'retry': 1, 'limits': 1, 'imports': 1.5, 'spelling': 1.5,
     'locks': 2, 'definition': 2, 'offline': 2, 'processor': 2, 'report.metrics': 2,
     'isolation': 2, 'settings': 2,
     'state.names': 3, 'workspace': 3,
@@ -73,7 +73,7 @@ LATE = {
     'resource': 'POSIX only',
     'subprocess': 'slow; needed only when something is launched',
     'tempfile': 'slow; needed only for a bug',
-    'threading': 'slow; Windows only',
+    'threading': 'slow; needed on Windows, and by programs with threads of their own',
     'traceback': 'slow; needed only for a bug',
     'warnings': 'needed only when a source is new',
 }
@@ -95,7 +95,7 @@ OWNED_MODULES = {
     'subprocess': ('launch.posix', 'launch.linux', 'launch.windows', 'launch.system'),
     'selectors': ('launch.posix',),
     'ctypes': ('launch.windows', 'sharing', 'isolation', 'launch.boot'),
-    'threading': ('launch.windows', 'sharing'),
+    'threading': ('launch.windows', 'sharing', 'limits'),
     'queue': ('launch.windows',),
     'fcntl': ('locks', 'files'),
     'msvcrt': ('locks',),

@@ -4,6 +4,7 @@ import pytest
 
 from stagerunner.buckets import PARTS
 from stagerunner.buckets import Bucket
+from stagerunner.buckets import boot_id
 
 #: Ten tokens in 128 seconds: a part is a second, and it is the end of the 1000th.
 EMPTY = Bucket('api', 10, 128_000_000, 1_000_500_000, ())
@@ -53,3 +54,8 @@ def test_the_shortest_window_has_parts_of_a_microsecond():
     bucket = EMPTY._replace(per_us=1)
 
     assert PARTS > 1 and 0 < bucket.after(10).wait_s(1) < 0.00001
+
+
+@pytest.mark.parametrize('path', ['nowhere', '.'])
+def test_where_nothing_tells_the_boot_its_id_is_empty(path):
+    assert boot_id(path) == ''

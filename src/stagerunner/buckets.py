@@ -144,10 +144,10 @@ class Buckets:
         return self._own_boot
 
 
-def boot_id() -> str:
+def boot_id(path: str = _BOOT_ID) -> str:
     """Return what differs after every start of the system, or '' where nothing tells."""
     try:
-        return read_bytes(_BOOT_ID, 1024).decode('ascii', 'replace').strip()
+        return read_bytes(path, 1024).decode('ascii', 'replace').strip()
     except (FileNotFoundError, Unreadable):
         return ''
 
