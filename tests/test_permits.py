@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from fakes import FakeClock
+from stagerunner.buckets import PARTS
+from stagerunner.buckets import boot_id
 from stagerunner.clock import Clock
 from stagerunner.errors import StageError
 from stagerunner.errors import StateError
@@ -17,13 +19,13 @@ from stagerunner.locks import limit_locks
 from stagerunner.locks import quota_lock
 from stagerunner.locks import try_lock
 from stagerunner.permits import DEFAULT_LIMIT
-from stagerunner.permits import PARTS
+from stagerunner.permits import ConfigRates
 from stagerunner.permits import Grant
 from stagerunner.permits import Permits
 from stagerunner.permits import Quota
 from stagerunner.permits import Rates
 from stagerunner.permits import Shortage
-from stagerunner.permits import boot_id
+from stagerunner.settings import load
 from stagerunner.sharing import pause
 from stagerunner.state.names import StateNames
 from support import SOURCE
@@ -497,6 +499,91 @@ def test_the_boot_has_an_id_that_stays(root, bucket):
     granted(permits(root, boot=None).take([], [('api', 1)]))
 
     assert len(boot_id()) == 36 and boot_id() == json.loads(bucket.read_text())['boot']
+
+
+# -- what the config says -----------------------------------------------------------------
+
+@pytest.fixture
+def config(root):
+    """Return a config with a quota of one token and a limit of one permit."""
+    path = Path(root, 'pipeline_config.json')
+    path.write_text(_config(1, 1))
+    return path
+
+
+def _config(rate, limit, **more):
+    return json.dumps(dict({'quota': {'api': {'rate': rate, 'per_seconds': 10}},
+                            'limits': {'default': 5, 'per_key': {'db': limit}}}, **more))
+
+
+@pytest.fixture
+def own(root, config):
+    """Return permits on the config, whose only token and only permit are taken."""
+    own = Permits(root, FakeClock(), ConfigRates(str(config), load(str(config))), boot_id='boot')
+    granted(own.take(['db'], [('api', 1)]))
+    assert isinstance(own.take(['db'], []), Shortage)
+    assert isinstance(own.take([], [('api', 1)]), Shortage)
+    return own
+
+
+def test_a_changed_config_holds_from_the_next_grant_on(config, own):
+    config.write_text(_config(2, 2))
+
+    granted(own.take(['db'], [('api', 1)]))
+    assert isinstance(own.take(['db'], []), Shortage)
+    assert isinstance(own.take([], [('api', 1)]), Shortage)
+
+
+def test_a_config_is_not_read_again_as_long_as_it_does_not_change(own):
+    own.rates.limits['db'] = 2
+
+    granted(own.take(['db'], []))
+
+
+@pytest.mark.parametrize('content', ['', '{"quota": {"api"', '{"limit": 3}', None])
+def test_a_config_that_cannot_be_read_changes_nothing(config, own, content):
+    if content is None:
+        config.unlink()
+    else:
+        config.write_text(content)
+
+    assert isinstance(own.take(['db'], []), Shortage)
+    assert isinstance(own.take([], [('api', 1)]), Shortage)
+    assert len(own.rates.warnings) == (content is not None)
+    config.write_text(_config(2, 2))
+    granted(own.take(['db'], [('api', 1)]))
+
+
+def test_the_warning_about_a_config_names_the_fault(config, own):
+    config.write_text('{"quota": 7}')
+    own.rates.refresh()
+
+    assert own.rates.warnings == [
+        'pipeline_config.json: quota: expected an object, got 7; the quotas and limits from '
+        'before it was changed still hold']
+
+
+def test_what_a_config_no_longer_says_a_quota_keeps_and_a_limit_does_not(config, own):
+    config.write_text('{}')
+
+    assert isinstance(own.take([], [('api', 1)]), Shortage)
+    assert own.rates.complaint('api', 1) is None
+    assert [type(own.take(['db'], [])) for _ in range(8)] == [Grant] * 7 + [Shortage]
+
+
+def test_a_config_can_switch_quotas_off(config, own):
+    config.write_text(_config(1, 1, feature_flags={'enable_quota_management': False}))
+
+    granted(own.take([], [('api', 1)]))
+
+
+def test_a_config_that_changed_before_the_first_grant_is_not_missed(root, config):
+    rates = ConfigRates(str(config), load(str(config)))
+    config.write_text(_config(1, 3))
+
+    rates.refresh()
+
+    assert rates.limit('db') == 3 and rates.limit('other') == 5
 
 
 # -- several processes ------------------------------------------------------------------

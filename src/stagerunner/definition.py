@@ -130,18 +130,25 @@ class Parsed(NamedTuple):
     faults: List[Fault]
 
 
-def parse(document: Any) -> Parsed:
-    """Check a decoded definition and turn it into records where nothing is wrong."""
+def parse(document: Any, base: Optional[Dict[str, Any]] = None,
+          per_stage: Optional[Dict[str, Dict[str, Any]]] = None) -> Parsed:
+    """Check a decoded definition and turn it into records where nothing is wrong.
+
+    `base` and `per_stage` are checked keys of stages that a config brings: the
+    first count less than `defaults`, the second more than a stage's own.
+    """
     faults: List[Fault] = []
     given = PIPELINE.check(document, (), faults)
     faults += faults_across(given)
     if faults:
         return Parsed(document, None, faults)
     top = PIPELINE.complete(given)
+    defaults = merge(base or {}, top['defaults'])
     return Parsed(document, Pipeline(
         name=top['name'], version=top['version'], python=top['python'],
         keep_runs=top['keepRuns'],
-        stages=tuple(_stage(index, merge(top['defaults'], stage))
+        stages=tuple(_stage(index, merge(merge(defaults, stage),
+                                         (per_stage or {}).get(stage['name'], {})))
                      for index, stage in enumerate(top['stages'])),
         items={name: _items(entry) for name, entry in top['items'].items()}), faults)
 

@@ -5,35 +5,12 @@ which the kernel frees with its holder, however that one ends.  When a limit
 was lowered, those who hold permits beyond it are counted too, so the new limit
 holds from the next grant on.
 
-**A quota** is so many tokens per time: *in no window of `per_s` seconds, wherever
-it begins, are more than `rate` tokens granted*, over all processes.  A token
-bucket does not promise that: full at the start and refilled meanwhile, it
-grants up to twice the rate in one window.  GCRA without burst does, but hands
-out 60 tokens per minute as one per second, when users want 60 at once.  So what was
-granted is written down (a sliding log), in a small file that is rewritten
-under a lock held for microseconds.  To keep it small, a grant counts as made
-at the end of the next 128th part of `per_s`; so at most 131 numbers are kept, at
-most 1.6 % of the rate is lost, and a caller that the system lets go on late
-(up to that 128th part) still acts within the promise.
-
-Times are those of the monotonic clock, which all processes of one boot share
-on Linux, with the id of the boot; setting the wall clock changes nothing.
-
-- After another boot, what was granted before counts as granted at the moment
-  of the boot: it cannot have been later, and nobody waits longer than `per_s`.
-- A damaged file may have said anything: it is set aside, and counts as the
-  whole rate granted just now.  Without a file, nothing was granted.
-- Where a system tells no boot id, a grant that lies in the future counts as
-  just made: nobody waits longer than `per_s` for it, and nobody gets more.
-
-Two machines on one network folder have clocks of their own: a quota holds for
-each of them, not for both.
+**A quota** is so many tokens per time, in whichever window of that length one
+looks (`buckets`); a bucket is rewritten under a lock held for microseconds.
 """
 
 from __future__ import annotations
 
-import json
-from typing import Any
 from typing import Dict
 from typing import List
 from typing import Mapping
@@ -43,43 +20,29 @@ from typing import Sequence
 from typing import Tuple
 from typing import Union
 
+from stagerunner.buckets import Bucket
+from stagerunner.buckets import Buckets
 from stagerunner.clock import Clock
+from stagerunner.errors import DefinitionError
 from stagerunner.errors import StageError
-from stagerunner.errors import StateError
-from stagerunner.errors import Unreadable
-from stagerunner.errors import os_fault
-from stagerunner.files import MAX_JSON_BYTES
-from stagerunner.files import make_folder
-from stagerunner.files import parse_json
-from stagerunner.files import quarantine
-from stagerunner.files import read_bytes
-from stagerunner.files import write_bytes
+from stagerunner.files import Stat
+from stagerunner.files import stat_of
+from stagerunner.files import try_stat
 from stagerunner.locks import POLL_S
 from stagerunner.locks import Lock
 from stagerunner.locks import limit_lock
 from stagerunner.locks import limit_locks
 from stagerunner.locks import quota_lock
 from stagerunner.locks import try_lock
+from stagerunner.settings import Settings
+from stagerunner.settings import load
 from stagerunner.sharing import pause
-from stagerunner.state.names import StateNames
 
 #: How many may run at once under a key of which nothing else was said (contract, `limits`).
 DEFAULT_LIMIT = 8
 
-#: Version of the bucket file's shape; a newer one is refused.
-FORMAT = 1
-
-#: Into so many parts the window of a quota is divided; see above.
-PARTS = 128
-
 #: The lock of a bucket is tried so often, with so many seconds in between.
 _TRIES, _PAUSE_S = 50, 0.001
-
-#: Changes with every start of the system (Linux).
-_BOOT_ID = '/proc/sys/kernel/random/boot_id'
-
-#: When a grant counts as made, in microseconds of the monotonic clock, and its tokens.
-_Entry = Tuple[int, int]
 
 
 class Quota(NamedTuple):
@@ -125,6 +88,42 @@ class Rates:
         return None
 
 
+class ConfigRates(Rates):
+    """What the config at `path` allows, read again whenever that file has changed.
+
+    A file that is gone or has faults for a while (an editor is at work) changes
+    nothing, and a quota that is no longer in it keeps its last rate: stages
+    that name it are on their way.
+    """
+
+    def __init__(self, path: str, settings: Settings):
+        super().__init__(_quotas(settings), settings.limits_per_key, settings.default_limit,
+                         has_quotas=settings.has_quotas)
+        self._path = path
+        # Not of now: it may have changed since these settings were read.
+        self._seen: Optional[Stat] = None
+
+    def refresh(self) -> None:
+        found = try_stat(self._path)
+        if found is None or stat_of(found) == self._seen:
+            return
+        self._seen = stat_of(found)
+        try:
+            settings = load(self._path)
+        except DefinitionError as error:
+            self.warnings.append(f'{error.faults[0]}; the quotas and limits from before it was '
+                                 f'changed still hold')
+            return
+        self.quotas.update(_quotas(settings))
+        self.limits = settings.limits_per_key
+        self.default_limit = settings.default_limit
+        self.has_quotas = settings.has_quotas
+
+
+def _quotas(settings: Settings) -> Dict[str, Quota]:
+    return {name: Quota(*quota) for name, quota in settings.quotas.items()}
+
+
 class Shortage(NamedTuple):
     """The limit or quota that has nothing left, and the seconds until asking again is worth it."""
 
@@ -156,7 +155,7 @@ class Permits:
         self.rates = rates
         self._root = root
         self._clock = clock
-        self._boot_id = boot_id
+        self._store = Buckets(root, boot_id)
 
     def take(self, limits: Sequence[str],
              quotas: Sequence[Tuple[str, int]]) -> Union[Grant, Shortage]:
@@ -240,7 +239,7 @@ class Permits:
             if longest_s > 0:
                 return Shortage(name, longest_s)
             for bucket in buckets:
-                self._write(bucket.after(wanted[bucket.name]))
+                self._store.write(bucket.after(wanted[bucket.name]))
             return now_s
         finally:
             for lock in reversed(held):
@@ -250,88 +249,9 @@ class Permits:
         quota = self.rates.quota(name)
         assert quota is not None
         empty = Bucket(name, quota.rate, max(1, round(quota.per_s * 1_000_000)), now_us, ())
-        path = StateNames(self._root).quota(name)
-        try:
-            boot, entries = _parse(path, parse_json(
-                read_bytes(path, MAX_JSON_BYTES, follow=False), path))
-        except FileNotFoundError:
-            return empty
-        except Unreadable as error:
-            self.rates.warnings.append(
-                f'{error}; set aside as {quarantine(path)}, and quota {name!r} counts as used up '
-                f'for {quota.per_s:g}s')
-            # Written down at once: who asks next finds no damaged file any more.
-            used_up = empty.after(quota.rate)
-            self._write(used_up)
-            return used_up
-        # Where one of the two was not told, nothing is known.
-        is_other_boot = boot and self._boot() and boot != self._boot()
-        return empty.with_entries([(0, tokens) for _, tokens in entries]
-                                  if is_other_boot else entries)
-
-    def _write(self, bucket: Bucket) -> None:
-        names = StateNames(self._root)
-        path = names.quota(bucket.name)
-        try:
-            make_folder(names.limits())
-        except OSError as error:
-            raise StateError(path, os_fault(error)) from error
-        text = json.dumps({'format': FORMAT, 'boot': self._boot(), 'granted': bucket.entries})
-        # After a power cut it is another boot, and nothing that is lost counts any more.
-        write_bytes(path, text.encode('utf-8') + b'\n', durable=False)
-
-    def _boot(self) -> str:
-        if self._boot_id is None:
-            self._boot_id = boot_id()
-        return self._boot_id
-
-
-class Bucket(NamedTuple):
-    """What was granted of one quota, seen at one moment; times in microseconds."""
-
-    name: str
-    rate: int
-    per_us: int
-    now_us: int
-    entries: Tuple[_Entry, ...]
-
-    def with_entries(self, entries: Sequence[_Entry]) -> Bucket:
-        """Return it with all of these that still count, none of them in the future."""
-        spent: Dict[int, int] = {}
-        for entry_us, tokens in entries:
-            at_us = min(entry_us, self._latest_us())
-            if at_us + self.per_us > self.now_us:
-                spent[at_us] = spent.get(at_us, 0) + tokens
-        return self._replace(entries=tuple(sorted(spent.items())))
-
-    def wait_s(self, tokens: int) -> float:
-        """Return in how many seconds so many tokens (at most the rate) are free, 0 for now."""
-        wait_us = 0
-        excess = sum(spent for _, spent in self.entries) + tokens - self.rate
-        for at_us, spent in self.entries:
-            if excess <= 0:
-                break
-            excess -= spent
-            # One more: a moment loses its fraction of a microsecond.
-            wait_us = at_us + self.per_us - self.now_us + 1
-        return wait_us / 1_000_000
-
-    def after(self, tokens: int) -> Bucket:
-        """Return it with so many tokens granted now."""
-        return self.with_entries((*self.entries, (self._latest_us(), tokens)))
-
-    def _latest_us(self) -> int:
-        """Return when a grant made now counts as made: at the end of the next part."""
-        part_us = -(-self.per_us // PARTS)
-        return (self.now_us // part_us + 2) * part_us
-
-
-def boot_id() -> str:
-    """Return what differs after every start of the system, or '' where nothing tells."""
-    try:
-        return read_bytes(_BOOT_ID, 1024).decode('ascii', 'replace').strip()
-    except (FileNotFoundError, Unreadable):
-        return ''
+        bucket, warning = self._store.read(empty)
+        self.rates.warnings += [warning] if warning else []
+        return bucket
 
 
 def _sum_up(quotas: Sequence[Tuple[str, int]]) -> Dict[str, int]:
@@ -350,22 +270,3 @@ def _lock_soon(path: str) -> Optional[Lock]:
             return lock
         pause(_PAUSE_S)
     return None
-
-
-def _parse(path: str, found: Any) -> Tuple[str, List[_Entry]]:
-    """Return the id of the boot, and what was granted; what is no bucket is `Unreadable`."""
-    if isinstance(found, dict) and _is_count(found.get('format')) and found['format'] > FORMAT:
-        raise StateError(path, f"has format {found['format']}, this version reads {FORMAT}; "
-                               f'use the newer runner that wrote it')
-    try:
-        entries = [(at_us, tokens) for at_us, tokens in found['granted']]
-        if isinstance(found['boot'], str) and found['format'] == FORMAT \
-                and all(_is_count(number) for entry in entries for number in entry):
-            return found['boot'], entries
-    except (KeyError, TypeError, ValueError):
-        pass
-    raise Unreadable(path, 'is not what this runner writes')
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

@@ -43,6 +43,8 @@ class Rehearsal(Performer):
         self.groups = {group.stage.name: group for group in groups}
         #: Stages with a task that would or may run, and the ids of such items.
         self.pending: Dict[str, Set[str]] = {}
+        #: Errors that need no run to be known.
+        self.troubles: List[str] = []
 
     def expand(self, group: Group) -> bool:
         makers = self._pending(group.item_makers)
@@ -64,6 +66,7 @@ class Rehearsal(Performer):
                          if task.item.id in self.pending.get(name, ())]
         decision = foresee(decision, facts, upstream)
         if facts.trouble and not upstream:
+            self.troubles.append(f'{task.name}: {facts.trouble}')
             self.emit(Warned(task.name, f'would fail: {facts.trouble}'))
         self.emit(TaskPlanned(task.name, task.stage.name, decision.action, decision.reasons))
         if decision.action == SKIP:

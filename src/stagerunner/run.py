@@ -169,8 +169,15 @@ def _holder(parts: Parts, run_id: str, since: str) -> Dict[str, object]:
     return {'pid': parts.pid, 'host': parts.host, 'runId': run_id, 'since': since}
 
 
-def foretell(request: Request, parts: Parts) -> int:
-    """Say what a run would do, as events, and change nothing; return the number of tasks to run.
+class Forecast(NamedTuple):
+    """How many tasks would or may run, and the errors with which some of them would fail."""
+
+    pending: int
+    troubles: Tuple[str, ...]
+
+
+def foretell(request: Request, parts: Parts) -> Forecast:
+    """Say what a run would do, as events, and change nothing.
 
     The same graph, the same order and the same decisions as a run, with
     another performer.
@@ -186,7 +193,8 @@ def foretell(request: Request, parts: Parts) -> int:
     Scheduler(performer, parts.clock, parts.stop, emit, rules, parts.spread
               ).run(selection.groups)
     observer.ledger.close()
-    return sum(len(ids) or 1 for ids in performer.pending.values())
+    return Forecast(sum(len(ids) or 1 for ids in performer.pending.values()),
+                    tuple(performer.troubles))
 
 
 class _Plans(Sink):

@@ -40,7 +40,7 @@ def patiently(act: Callable[[], _Answer], tries: int = _TRIES) -> _Answer:
 
 
 def pause(seconds: float) -> None:
-    """Wait for what somebody else is done with in a moment; for nothing longer than that."""
+    """Hold up this thread: for what is over in a moment, or because its owner asked for it."""
     import threading
 
     threading.Event().wait(seconds)

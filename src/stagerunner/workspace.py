@@ -29,6 +29,7 @@ from stagerunner.producers import Producers
 from stagerunner.schema import Fault
 from stagerunner.schema import Where
 from stagerunner.schema import in_file_order
+from stagerunner.settings import Settings
 
 #: Fields of a stage that the disk has something to say about, and their keys.
 _CHECKED = {'processor': 'processor', 'output_dir': 'outputDir', 'inputs': 'inputs'}
@@ -41,8 +42,11 @@ class Workspace(NamedTuple):
     pipeline: Pipeline
 
 
-def load(path: str) -> Workspace:
-    """Read and check the definition at `path`, or raise `DefinitionError` with every fault."""
+def load(path: str, settings: Settings = Settings()) -> Workspace:
+    """Read and check the definition at `path`, or raise `DefinitionError` with every fault.
+
+    `settings` of the machine lie under and over what the definition says.
+    """
     shown = os.path.basename(path) or path
     try:
         document = parse_json(read_bytes(path, MAX_JSON_BYTES), shown)
@@ -52,7 +56,7 @@ def load(path: str) -> Workspace:
     except Unreadable as error:
         raise DefinitionError((f'{shown}: {error.fault}',)) from error
     root = os.path.dirname(os.path.abspath(path))
-    pipeline, faults = parse(document)[1:]
+    pipeline, faults = parse(document, settings.base, settings.per_stage)[1:]
     if pipeline is not None:
         faults = disk_faults(root, pipeline)
     if faults:

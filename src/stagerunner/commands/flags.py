@@ -1,19 +1,74 @@
-"""Flags that several commands share, and what they mean."""
+"""Flags that several commands share, and what they and the config come to."""
 
 from __future__ import annotations
 
+import os
+import re
 from typing import Any
-from typing import Mapping
+from typing import NamedTuple
 from typing import Optional
 
+from stagerunner.errors import DefinitionError
 from stagerunner.errors import UsageError
+from stagerunner.permits import ConfigRates
+from stagerunner.permits import Rates
 from stagerunner.selection import Wanted
+from stagerunner.settings import MOST_WORKERS
+from stagerunner.settings import Settings
+from stagerunner.settings import Workers
+from stagerunner.settings import load as load_settings
+from stagerunner.settings import missing_gates
+from stagerunner.settings import workers
+from stagerunner.workspace import Workspace
+from stagerunner.workspace import load
 
-#: How many tasks run at once where no flag says it.
-WORKERS_VARIABLE = 'PIPELINE_MAX_WORKERS'
+#: The settings of a machine, where they lie beside the definition.
+CONFIG = 'pipeline_config.json'
 
-#: More than this is a slip of the finger: every worker is a process.
-_MOST_WORKERS = 10_000
+
+class Loaded(NamedTuple):
+    """A definition with the settings that it was read with, and their path ('': there are none)."""
+
+    workspace: Workspace
+    settings: Settings
+    config: str
+
+    @property
+    def rates(self) -> Rates:
+        """Quotas and limits, followed while the config changes."""
+        return ConfigRates(self.config, self.settings) if self.config else Rates()
+
+
+def add_config(parser: Any) -> None:
+    """Add the flag that names the settings of the machine."""
+    parser.add_argument('--config', metavar='FILE',
+                        help=f'settings of this machine (default: {CONFIG} beside the '
+                        'definition, if there is one)')
+
+
+def load_all(arguments: Any) -> Loaded:
+    """Read config and definition, or raise `DefinitionError`."""
+    config = arguments.config
+    if config is None:
+        beside = os.path.join(os.path.dirname(os.path.abspath(arguments.pipeline)), CONFIG)
+        config = beside if os.path.lexists(beside) else ''
+    settings = load_settings(config) if config else Settings()
+    loaded = Loaded(load(arguments.pipeline, settings), settings,
+                    os.path.abspath(config) if config else '')
+    _check_quotas(loaded, os.path.basename(arguments.pipeline))
+    return loaded
+
+
+def _check_quotas(loaded: Loaded, shown: str) -> None:
+    """Refuse quotas that nobody defined, and more tokens than there ever are."""
+    faults = []
+    for stage in loaded.workspace.pipeline.stages:
+        for use in stage.quota:
+            complaint = loaded.rates.complaint(use.name, use.tokens)
+            if complaint:
+                faults.append(f'{shown}: stages[{stage.position}].quota: {complaint}')
+    if faults:
+        raise DefinitionError(tuple(faults))
 
 
 def add_selection(parser: Any) -> None:
@@ -36,13 +91,16 @@ def wanted_of(arguments: Any) -> Wanted:
                   arguments.resume_from)
 
 
-def workers_of(flag: Optional[str], environment: Mapping[str, str]) -> int:
-    """Return how many tasks may run at once, or raise `UsageError`."""
-    for source, text in (('--max-workers', flag),
-                         (WORKERS_VARIABLE, environment.get(WORKERS_VARIABLE) or None)):
-        if text is not None:
-            if not text.isdecimal() or not 1 <= int(text) <= _MOST_WORKERS:
-                raise UsageError(f'{source}: expected a number from 1 to {_MOST_WORKERS}, '
-                                 f'got {text!r}')
-            return int(text)
-    return 1
+def workers_of(arguments: Any, system: Any, loaded: Loaded) -> Workers:
+    """Return how many tasks may run at once and who says so, or raise `UsageError`."""
+    flag: Optional[int] = None
+    if arguments.max_workers is not None:
+        text = arguments.max_workers
+        if not re.fullmatch('[0-9]{1,4}', text) or not (
+                1 <= int(text) <= MOST_WORKERS):
+            raise UsageError(f'--max-workers: expected a whole number from 1 to {MOST_WORKERS}, '
+                             f'got {text!r}')
+        flag = int(text)
+    return workers(loaded.settings, flag, system.environment.get('PIPELINE_MAX_WORKERS'),
+                   is_experimental=arguments.enable_experimental,
+                   missing=missing_gates(loaded.settings, loaded.workspace.root))

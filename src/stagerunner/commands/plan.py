@@ -7,7 +7,9 @@ from typing import Any
 
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
+from stagerunner.commands.flags import add_config
 from stagerunner.commands.flags import add_selection
+from stagerunner.commands.flags import load_all
 from stagerunner.commands.flags import wanted_of
 from stagerunner.errors import OK
 from stagerunner.errors import PENDING
@@ -18,11 +20,11 @@ from stagerunner.report.console import JsonLines
 from stagerunner.run import Parts
 from stagerunner.run import Request
 from stagerunner.run import foretell
-from stagerunner.workspace import load
 
 
 def add_arguments(parser: Any) -> None:
     """Add the flags of a plan."""
+    add_config(parser)
     add_selection(parser)
     parser.add_argument('--check', action='store_true',
                         help='exit with 10 when there is work to do')
@@ -31,17 +33,17 @@ def add_arguments(parser: Any) -> None:
 def main(arguments: Any, system: Any) -> int:
     """Print a line per task: what would be done, and the reason."""
     clock, stop = Clock(), Stop()
-    workspace = load(arguments.pipeline)
+    workspace = load_all(arguments).workspace
     python, version = interpreter_version(workspace.pipeline.python, workspace.root,
                                           os.path.basename(arguments.pipeline))
     console = (JsonLines(system.out) if arguments.json
                else Console(system.out, system.err, clock))
     try:
-        pending = foretell(
+        forecast = foretell(
             Request(workspace, '', 0.0, python, version, wanted=wanted_of(arguments)),
             Parts(clock=clock, stop=stop, launcher=Launcher(), sinks=[console],
                   environment=system.environment, spread=system.spread, pid=system.pid,
                   host=system.host))
     finally:
         stop.close()
-    return PENDING if arguments.check and pending else OK
+    return PENDING if arguments.check and forecast.pending else OK

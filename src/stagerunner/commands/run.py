@@ -9,9 +9,13 @@ from typing import List
 
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
+from stagerunner.commands.flags import add_config
 from stagerunner.commands.flags import add_selection
+from stagerunner.commands.flags import load_all
 from stagerunner.commands.flags import wanted_of
 from stagerunner.commands.flags import workers_of
+from stagerunner.errors import OK
+from stagerunner.errors import REFUSED
 from stagerunner.errors import StateError
 from stagerunner.errors import UsageError
 from stagerunner.events import Sink
@@ -19,6 +23,7 @@ from stagerunner.fence import AUTO
 from stagerunner.fence import OFF
 from stagerunner.fence import STRICT
 from stagerunner.keys import name_complaint
+from stagerunner.launch.job import Launcher
 from stagerunner.launch.system import LAUNCHERS
 from stagerunner.launch.system import interpreter_version
 from stagerunner.launch.system import make_launcher
@@ -26,14 +31,15 @@ from stagerunner.locks import TIMEOUT_S
 from stagerunner.report.console import Console
 from stagerunner.report.console import JsonLines
 from stagerunner.report.metrics import Metrics
+from stagerunner.report.rehearsed import DryRun
 from stagerunner.run import Parts
 from stagerunner.run import Request
 from stagerunner.run import execute
+from stagerunner.run import foretell
 from stagerunner.run import new_run_id
 from stagerunner.state.checkpoint import PipelineCheckpoint
 from stagerunner.state.names import StateNames
 from stagerunner.state.stage import StageRecords
-from stagerunner.workspace import load
 
 #: Signals that end a run in good order; the last one is what CTRL_BREAK is called on Windows.
 _ENDING = ('SIGINT', 'SIGTERM', 'SIGHUP', 'SIGBREAK')
@@ -49,6 +55,11 @@ def add_arguments(parser: Any) -> None:
     parser.add_argument('--keep-going', action='store_true',
                         help='after a failure go on with everything that does not need what '
                         'failed')
+    parser.add_argument('--dry-run', action='store_true',
+                        help='say what would be done and why, and change nothing')
+    parser.add_argument('--enable-experimental', action='store_true',
+                        help='work in parallel, with the workers of the config or else 4')
+    add_config(parser)
     add_selection(parser)
     parser.add_argument('--lock-timeout', metavar='SEC', type=float, default=TIMEOUT_S,
                         help='how long to wait for a stage that another run works on '
@@ -74,24 +85,29 @@ def main(arguments: Any, system: Any) -> int:
     if not 0 <= arguments.lock_timeout < 1e9:
         raise UsageError(f'--lock-timeout: expected seconds of at least 0, '
                          f'got {arguments.lock_timeout:g}')
-    workspace = load(arguments.pipeline)
+    loaded = load_all(arguments)
+    workspace = loaded.workspace
     python, version = interpreter_version(workspace.pipeline.python, workspace.root,
                                           os.path.basename(arguments.pipeline))
     names = StateNames(workspace.root)
+    many = workers_of(arguments, system, loaded)
+    for warning in many.warnings:
+        system.err.line(f'warning: {warning}')
+    request = Request(workspace, run_id, arguments.lock_timeout, python, version,
+                      arguments.isolation, many.n, arguments.keep_going, wanted_of(arguments),
+                      loaded.rates)
     stop = Stop()
+    parts = Parts(clock=clock, stop=stop, launcher=Launcher(), sinks=(),
+                  environment=system.environment, spread=system.spread, pid=system.pid,
+                  host=system.host)
     try:
+        if arguments.dry_run or loaded.settings.dry_run:
+            return _rehearse(request, parts, arguments, system)
         handlers = _listen(stop)
         try:
-            return execute(
-                Request(workspace, run_id, arguments.lock_timeout, python, version,
-                        arguments.isolation,
-                        workers_of(arguments.max_workers, system.environment),
-                        arguments.keep_going, wanted_of(arguments)),
-                Parts(clock=clock, stop=stop,
-                      launcher=make_launcher(clock, stop, arguments.launcher),
-                      sinks=_sinks(arguments, system, names, run_id, clock),
-                      environment=system.environment, spread=system.spread,
-                      pid=system.pid, host=system.host))
+            return execute(request, parts._replace(
+                launcher=make_launcher(clock, stop, arguments.launcher),
+                sinks=_sinks(arguments, system, names, run_id, clock)))
         except StateError as error:
             if not stop.is_requested:
                 raise
@@ -102,6 +118,14 @@ def main(arguments: Any, system: Any) -> int:
                 signal.signal(signum, handler)
     finally:
         stop.close()
+
+
+def _rehearse(request: Request, parts: Parts, arguments: Any, system: Any) -> int:
+    """Say what the run would do; exit as one that was refused when some of it could only fail."""
+    sink: Sink = JsonLines(system.out) if arguments.json else DryRun(system.out, system.err)
+    forecast = foretell(request, parts._replace(sinks=[sink]))
+    sink.close()
+    return REFUSED if forecast.troubles else OK
 
 
 def _sinks(arguments: Any, system: Any, names: StateNames, run_id: str,
