@@ -165,7 +165,7 @@ def _spoil(templates: Templates, root: Path, damage: str, rng: random.Random) ->
     return Spoiled(workspace, name, data, text)
 
 
-@sizes(16, 2000)
+@sizes(len(DAMAGES), 2000)
 @pytest.mark.integration
 def test_damaged_bytes_cost_work_and_nothing_else(size: int, tmp_path: Path, install: Install,
                                                   templates: Templates,
@@ -239,7 +239,7 @@ FORGERIES: List[Tuple[str, Callable[[Any], None]]] = [
         ('parts', 'python', '2.7'), ('durationSec', 10 ** 400)]]
 
 
-@sizes(8, 1000)
+@sizes(4, 1000)
 @pytest.mark.integration
 @pytest.mark.parametrize('is_other_key', [pytest.param(False, id='same-key'),
                                           pytest.param(True, id='other-key')])
@@ -341,7 +341,7 @@ def all_shapes() -> Iterator[Tuple[str, Callable[[Path, Path], None]]]:
                 yield name, shape
 
 
-@sizes(8, 1000)
+@sizes(4, 1000)
 @pytest.mark.integration
 def test_whatever_stands_in_place_of_a_file_is_set_aside(size: int, tmp_path: Path,
                                                          install: Install,
@@ -387,7 +387,9 @@ def _looks_of(folder: Path) -> Dict[str, Tuple[bytes, int, int]]:
 
 @pytest.mark.slow
 @pytest.mark.integration
-@pytest.mark.parametrize('shape', [_link_to_folder, _link, _dangling, _pipe, _garbage])
+@pytest.mark.parametrize('shape', [
+    _link_to_folder, _pipe, *(pytest.param(shape, marks=pytest.mark.campaign)
+                              for shape in (_link, _dangling, _garbage))])
 def test_a_private_folder_that_is_none_is_not_resumed_in(shape: Any, tmp_path: Path,
                                                          install: Install,
                                                          templates: Templates) -> None:

@@ -354,7 +354,7 @@ def test_nothing_of_a_stage_survives_a_request_to_end(size: int, tmp_path: Path,
                                                       install: Install) -> None:
     """The runner is back within grace and a second; nothing is left when it is.
 
-    The sample tries each shape with one cause, the campaign all with all.
+    The sample tries every other shape with one cause, the campaign all with all.
     """
     need_linux()
     tally = Tally('trees', SEED)
@@ -362,7 +362,7 @@ def test_nothing_of_a_stage_survives_a_request_to_end(size: int, tmp_path: Path,
     for number in range(size):
         for index, shape in enumerate(SHAPES):
             for place, cause in enumerate(CAUSES):
-                if size == 1 and place != (0 if index % 5 == 0 else 1 + index % 2):
+                if size == 1 and (index % 2 == 0 or place != (index // 2) % 3):
                     continue
                 workspace = Workspace(tmp_path / f'{number}-{index}-{place}')
                 with tally.trial(f'{shape} / {cause} / {number}') as trial:
