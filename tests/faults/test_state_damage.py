@@ -89,7 +89,7 @@ def _copy(source: Path, target: Path) -> Workspace:
 
 
 def _copy_stopped(source: Path, target: Path) -> Workspace:
-    """Copy the stopped one: its progress is bound to the stat of its input, which a copy has not."""
+    """Copy the stopped one, and bind its progress to the stat that its input has as a copy."""
     workspace = _copy(source, target)
     entry = Input(COPIED, '', snapshot_of(str(workspace.root), COPIED))
     workspace.write(BINDING, json.dumps(dict(workspace.json(BINDING), inputs=stats_of([entry]))))
