@@ -1,6 +1,6 @@
-"""Measure what the runner costs: its start, its share of a long run, its imports, its flushes.
+"""Measure what the runner costs: its start, its share of a run, imports, flushes, the fence.
 
-    python benchmarks/run.py            all of it, about two minutes
+    python benchmarks/run.py            all of it, about three minutes
     python benchmarks/run.py startup    one part; see --help
 
 Standard library only; everything happens in a temporary folder.
@@ -33,6 +33,12 @@ MOST_STARTS = 5.0
 
 #: So many percent may a run of stages take longer than a shell loop over the same scripts.
 MOST_OVERHEAD = 2.0
+
+#: So many milliseconds may the fence cost a stage, by launcher.
+MOST_FENCE_MS = {'spawn': 3.0, 'warm': 0.3}
+
+#: Of the time of a spawned stage, a warm one may take so much.
+MOST_WARM_SHARE = 0.5
 
 #: Turns before the ones that count.
 WARM_UP = 3
@@ -106,13 +112,14 @@ class Bench:
             self.missed.append(f'{name}: {value:.2f}, limit {limit:g}')
 
 
-def interleaved(turns: Dict[str, Callable[[], float]], rounds: int) -> Dict[str, List[float]]:
+def interleaved(turns: Dict[Any, Callable[[], float]], rounds: int,
+                warm_up: int = WARM_UP) -> Dict[Any, List[float]]:
     """Return seconds by name: one turn of each per round, so that load hits all alike."""
-    taken: Dict[str, List[float]] = {name: [] for name in turns}
-    for number in range(WARM_UP + rounds):
+    taken: Dict[Any, List[float]] = {name: [] for name in turns}
+    for number in range(warm_up + rounds):
         for name, turn in turns.items():
             seconds = turn()
-            if number >= WARM_UP:
+            if number >= warm_up:
                 taken[name].append(seconds)
     return taken
 
@@ -253,6 +260,64 @@ def fsync(bench: Bench, options: Any) -> None:
                               for name, found in counts.items()}
 
 
+def fence(bench: Bench, options: Any) -> None:
+    """Compare what one stage takes with the fence and without it, under both launchers."""
+    if not sys.platform.startswith('linux'):
+        skip(bench, 'fence', 'the kernel fence is for Linux')
+        return
+    code = bench.demo()
+    bench.run(bench.runner(code), code)
+
+    def turn(launcher: str, isolation: str) -> Callable[[], float]:
+        flags = ['--launcher', launcher, '--isolation', isolation]
+        return lambda: _stage_seconds(bench, options, code, flags)
+
+    taken = interleaved({(launcher, isolation): turn(launcher, isolation)
+                         for launcher in ('warm', 'spawn') for isolation in ('auto', 'off')},
+                        options.fence_rounds, warm_up=1)
+    rows = []
+    for launcher, limit in MOST_FENCE_MS.items():
+        fenced, plain = taken[launcher, 'auto'], taken[launcher, 'off']
+        more = statistics.median(one - other for one, other in zip(fenced, plain)) * 1000
+        times = statistics.median(one / other for one, other in zip(fenced, plain))
+        rows.append([launcher, f'{statistics.median(plain) * 1000:.2f}',
+                     f'{statistics.median(fenced) * 1000:.2f}', f'{more:+.2f}', f'{times:.2f}',
+                     f'{limit:g}'])
+        bench.keep(f'fence {launcher}', {
+            'stages': options.fence_stages, 'rounds': options.fence_rounds,
+            'fencedMedianSec': statistics.median(fenced),
+            'openMedianSec': statistics.median(plain), 'moreMs': more, 'ratio': times},
+            limit, more)
+    table(f'one of {options.fence_stages} trivial Python stages, {options.fence_rounds} rounds',
+          ['launcher', 'open ms', 'fenced ms', 'more ms', 'times', 'limit ms'], rows)
+    share = statistics.median(
+        one / other for one, other in zip(taken['warm', 'auto'], taken['spawn', 'auto']))
+    print(f'  with the fence a warm stage takes {share:.2f} of a spawned one '
+          f'(limit: {MOST_WARM_SHARE:g})')
+    bench.keep('fence warm of spawn', {'ratio': share}, MOST_WARM_SHARE, share)
+
+
+def _stage_seconds(bench: Bench, options: Any, code: Path, flags: Sequence[str]) -> float:
+    """Return the median over the stages of a run, as its metrics have them.
+
+    So the start of the run and of its keeper, which happens once, counts for nothing.
+    """
+    root = bench.new_folder()
+    (root / 'bin').mkdir()
+    (root / 'bin' / 'work.py').write_text('pass\n', encoding='utf-8')
+    stages = [{'name': f'stage_{number}', 'processor': 'bin/work.py', 'outputDir': f'out/{number}',
+               'outputs': []} for number in range(options.fence_stages)]
+    (root / 'pipeline.json').write_text(json.dumps({'name': 'trivial', 'stages': stages}),
+                                        encoding='utf-8')
+    bench.run(bench.runner(code, '--pipeline', str(root / 'pipeline.json'), '--run-id', 'r',
+                           *flags), root)
+    record = json.loads((root / 'state' / 'run_r.json').read_text(encoding='utf-8'))
+    if flags[-1] == 'auto' and not record['isolation']['enforced']:
+        sys.exit('the kernel gives no fence here: there is nothing to measure')
+    metrics = json.loads((root / 'state' / 'metrics_r.json').read_text(encoding='utf-8'))
+    return statistics.median(stage['durationSec'] for stage in metrics['stages'])
+
+
 def skip(bench: Bench, name: str, why: str) -> None:
     """Say that a part was left out: it did not pass."""
     print(f'\n{name}: SKIPPED, {why}')
@@ -260,7 +325,8 @@ def skip(bench: Bench, name: str, why: str) -> None:
 
 
 PARTS: Dict[str, Callable[[Bench, Any], None]] = {
-    'startup': startup, 'sequential': sequential, 'imports': imports, 'fsync': fsync}
+    'startup': startup, 'sequential': sequential, 'imports': imports, 'fsync': fsync,
+    'fence': fence}
 
 
 def main() -> int:
@@ -277,6 +343,10 @@ def main() -> int:
                         help='how long each of them sleeps (%(default)s)')
     parser.add_argument('--sequential-rounds', type=int, default=3, metavar='N',
                         help='rounds of sequential (%(default)s)')
+    parser.add_argument('--fence-stages', type=int, default=100, metavar='N',
+                        help='stages in each run of fence (%(default)s)')
+    parser.add_argument('--fence-rounds', type=int, default=15, metavar='N',
+                        help='rounds of fence (%(default)s)')
     parser.add_argument('--top', type=int, default=30, help='imports to show (%(default)s)')
     parser.add_argument('--output', metavar='FILE', help='write the JSON there, not on stdout')
     parser.add_argument('--check', action='store_true', help='exit with 1 when a limit is missed')

@@ -570,7 +570,9 @@ def test_under_boot_a_script_behaves_as_under_python(scripts, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('python', pythons())
+@pytest.mark.parametrize('python', [
+    pytest.param(python, marks=[pytest.mark.campaign] if 0 < number < len(pythons()) - 1 else [])
+    for number, python in enumerate(pythons())])
 def test_under_boot_scripts_behave_as_under_other_pythons(scripts, python):
     """The `python` key of a pipeline may name any of them."""
     different = {name: found for name in TELLING for found in [run_both(python, scripts, name)]

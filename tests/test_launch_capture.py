@@ -12,6 +12,7 @@ from stagerunner.launch.capture import TAIL_BYTES
 from stagerunner.launch.capture import Log
 from stagerunner.launch.capture import Output
 from stagerunner.launch.capture import Recent
+from stagerunner.launch.capture import Redactor
 
 
 @contextlib.contextmanager
@@ -204,3 +205,21 @@ def test_both_streams_share_a_log_and_only_errors_are_judged(tmp_path):
     assert (tmp_path / 'log').read_bytes() == b'out 1\nerr 1\nout 2\n'
     assert output.errors.lines() == ('err 1',)
     assert output.log.recent.lines() == ('out 1', 'err 1', 'out 2')
+
+
+@pytest.mark.parametrize('secrets, printed, passed', [
+    ((b'longer-one', b'longer'), b'longer-one', b'[secret]'),
+    ((b'longer-one', b'longer'), b'longer-on longer.', b'[secret]-on [secret].'),
+    ((b'longer-one', b'longer'), b'longer', b'[secret]'),
+    ((b'aXa',), b'aXaXaXaXa', b'[secret]X[secret]Xa'),
+    ((b'abc',), b'ababcab', b'ab[secret]ab'),
+    ((b'two\nlines', b'lines'), b'two\ntwo\nlines', b'two\n[secret]')])
+@pytest.mark.parametrize('at_a_time', [1, 2, 5, 100])
+def test_a_secret_is_replaced_however_it_arrives(secrets, printed, passed, at_a_time):
+    """The end of a longer secret was once let through when its beginning was a secret too."""
+    redactor = Redactor(secrets)
+
+    found = b''.join(redactor.pass_on(printed[place:place + at_a_time])
+                     for place in range(0, len(printed), at_a_time)) + redactor.rest()
+
+    assert found == passed

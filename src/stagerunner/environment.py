@@ -23,6 +23,10 @@ _KEPT = ('PATH', 'HOME', 'LANG', 'TMPDIR')
 _KEPT_ON_WINDOWS = ('SYSTEMROOT', 'PATHEXT', 'COMSPEC', 'TEMP', 'TMP', 'USERPROFILE')
 
 
+#: A line of a secret that is shorter (a brace, a word) tells nothing by itself.
+_SHORTEST_LINE = 8
+
+
 class Given(NamedTuple):
     """What one attempt is told: all of it ends up in `PIPELINE_*` variables."""
 
@@ -72,8 +76,13 @@ def _is_passed(name: str, stage: Stage) -> bool:
 
 
 def secrets(stage: Stage, inherited: Mapping[str, str]) -> Tuple[bytes, ...]:
-    """Return the values of a stage that must not be written anywhere, longest first."""
+    """Return the values of a stage that must not be written anywhere, longest first.
+
+    Of a value of several lines each is one too: who prints by line prints them apart.
+    """
     values = {os.fsencode(inherited[name]) for name in stage.secret_env if inherited.get(name)}
+    values |= {line for value in values for line in value.splitlines()
+               if len(line) >= _SHORTEST_LINE}
     return tuple(sorted(values, key=len, reverse=True))
 
 

@@ -92,9 +92,22 @@ def error_of(task: Task, ended: Exit) -> Tuple[str, str]:
         return f'{task.stage.processor} cannot be started: {ended.start_error}', retry.PERMANENT
     if ended.exit_code == 0:
         return '', ''
+    limit = _limit_of(task, ended.exit_code)
+    if limit:
+        return _with_lines(f'killed by signal {-ended.exit_code}: {limit}', lines), retry.PERMANENT
     what = (f'killed by signal {-ended.exit_code}' if ended.exit_code < 0
             else f'exit code {ended.exit_code}')
     return _with_lines(what, lines), retry.classify_exit(ended.exit_code, ended.stderr_lines)
+
+
+def _limit_of(task: Task, exit_code: int) -> str:
+    """Return which of a stage's limits a signal tells of, '' when none: it would be met again."""
+    resources, kind = task.stage.resources, retry.limit_of(exit_code)
+    if resources.cpu_s and kind == 'cpu':
+        return f'it used more than cpuSec {resources.cpu_s}'
+    if resources.file_bytes and kind == 'file':
+        return f'it wrote a file beyond fileMB {resources.file_bytes >> 20}'
+    return ''
 
 
 def _with_lines(what: str, lines: str) -> str:

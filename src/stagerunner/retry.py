@@ -23,6 +23,10 @@ _EXIT_CLASSES = {75: TRANSIENT, 65: PERMANENT, 66: PERMANENT, 77: PERMANENT, 78:
 _CRASHES = tuple(int(getattr(signal, name)) for name in ('SIGSEGV', 'SIGILL', 'SIGABRT')
                  if hasattr(signal, name))
 
+#: By these the system says which of its limits a process met.
+_LIMITS = {int(getattr(signal, name)): kind for name, kind in (
+    ('SIGXCPU', 'cpu'), ('SIGXFSZ', 'file')) if hasattr(signal, name)}
+
 #: A status code counts only beside a word that makes it one: line numbers are numbers too.
 #: (`KeyError: 404` has no such word: the name of a class counts only when it is about HTTP.)
 _HTTP = (r'(?:\b|_)(?:https?(?:/\d(?:\.\d)?)?|https?(?:status)?error|status(?:code)?|code|error|'
@@ -78,6 +82,15 @@ def classify_exit(exit_code: int, last_lines: Sequence[str]) -> str:
         if found != UNKNOWN:
             return found
     return UNKNOWN
+
+
+def limit_of(exit_code: int) -> str:
+    """Return which limit an exit code (minus n: signal n) tells of: `cpu`, `file`, or none ('').
+
+    >>> limit_of(1)
+    ''
+    """
+    return _LIMITS.get(-exit_code, '')
 
 
 def classify_text(text: str, http_status: Optional[int] = None) -> str:

@@ -21,7 +21,6 @@ from faults.harness import make_demo
 from faults.harness import make_text
 from faults.harness import outputs
 from faults.harness import run
-from faults.harness import sizes
 from faults.harness import spread
 from faults.harness import unparsable
 from support import PATIENCE_S
@@ -172,12 +171,19 @@ class Subject:
         assert again.code == 0 and again.err == '' and again.out.count('[SKIP]') == 2, again
 
 
-@sizes(3, N_PAGES)
+#: Processor, whether there was a success before, lines of input.
+SUBJECTS = {'fresh': ('bin/stage_upper.py', False, 9000),
+            'after-success': ('bin/stage_upper.py', True, 6500),
+            'program': ('bin/upper', False, 9000)}
+
+
+@pytest.mark.slow
 @pytest.mark.integration
-@pytest.mark.parametrize(('upper', 'has_past', 'n_lines'), [
-    pytest.param('bin/stage_upper.py', False, 9000, id='fresh'),
-    pytest.param('bin/stage_upper.py', True, 6500, id='after-success'),
-    pytest.param('bin/upper', False, 9000, id='program')])
+@pytest.mark.parametrize(('upper', 'has_past', 'n_lines', 'size'), [
+    pytest.param(*SUBJECTS['after-success'], 3, id='after-success-sample'),
+    pytest.param(*SUBJECTS['program'], 2, id='program-sample'),
+    *(pytest.param(*subject, N_PAGES, id=f'{name}-full', marks=pytest.mark.campaign)
+      for name, subject in SUBJECTS.items())])
 def test_a_full_disk_ends_with_exit_code_5(upper: str, has_past: bool, n_lines: int, size: int,
                                            disk: Disk, tmp_path: Path,
                                            install: Install) -> None:

@@ -55,7 +55,7 @@ def check(mutant: Mutant, done: Finished, *, is_accepted: bool) -> None:
     assert mutant.n_lines in (None, len(lines)), f'{mutant.n_lines} expected: {shown}'
 
 
-@sizes(25, 1000)
+@sizes(8, 1000)
 @pytest.mark.integration
 def test_a_broken_definition_is_refused_by_a_real_process(size: int, tmp_path: Path,
                                                           install: Install) -> None:
@@ -104,7 +104,7 @@ def _run_limited(install: Install, workspace: Workspace) -> Tuple[Finished, floa
                     done.stderr.decode('utf-8')), seconds
 
 
-@sizes(400, 10_000)
+@sizes(150, 10_000)
 @pytest.mark.integration
 def test_a_broken_definition_is_refused(size: int, tmp_path: Path,
                                         main: Callable[..., Finished]) -> None:
@@ -141,7 +141,7 @@ def _load(workspace: Workspace, mutant: Mutant) -> None:
         raise AssertionError(f'{error} for {mutant.data[:2000]!r}') from error
 
 
-@sizes(150, 2000)
+@sizes(50, 2000)
 @pytest.mark.integration
 def test_a_valid_definition_is_accepted(size: int, tmp_path: Path) -> None:
     """A checker that refuses everything would pass all tests but this one."""
@@ -194,7 +194,7 @@ def test_valid_look_alikes_are_accepted(tmp_path: Path) -> None:
 
 @pytest.mark.integration
 @pytest.mark.slow
-@pytest.mark.parametrize('keys', LOOK_ALIKES[::8], ids=str)
+@pytest.mark.parametrize('keys', LOOK_ALIKES[::16], ids=str)
 def test_valid_look_alikes_run(keys: Dict[str, Any], tmp_path: Path,
                                main: Callable[..., Finished]) -> None:
     workspace = make_files(tmp_path / 'w')

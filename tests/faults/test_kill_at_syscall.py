@@ -123,7 +123,7 @@ def clean_points(install: Install, workspace: Workspace, trace: Path) -> List[Po
     return points
 
 
-@sizes(5, 10_000)
+@sizes(3, 10_000)
 @pytest.mark.integration
 @pytest.mark.parametrize(('upper', 'has_past'), [
     pytest.param('bin/stage_upper.py', False, id='fresh'),
@@ -167,9 +167,9 @@ def choose(points: Sequence[Point], size: int) -> List[Point]:
     Openings for reading are left out: before them nothing differs from before
     the change that follows.
     """
-    publishing = [point for point in points if point.is_publishing]
+    publishing = spread([point for point in points if point.is_publishing], size - 1)
     rest = [point for point in points if point.is_change and not point.is_publishing]
-    return publishing + spread(rest, max(1, size - len(publishing)))
+    return publishing + spread(rest, size - len(publishing))
 
 
 def _kill_at(install: Install, scene: Scene, workspace: Workspace, point: Point) -> bool:

@@ -40,7 +40,7 @@ from support import processes_below
 from support import wait_until
 
 #: The stage is this long in the full campaign, and in the sample.
-N_LINES, N_LINES_OF_SAMPLE = 200_000, 20_000
+N_LINES, N_LINES_OF_SAMPLE = 200_000, 8_000
 
 #: A processor in bash that commits lines together with the length of what they became.
 BASH = r'''#!/usr/bin/env bash

@@ -31,7 +31,7 @@ _os.close(_count)
 '''
 
 
-@sizes(2, 20)
+@sizes(1, 20)
 @pytest.mark.integration
 @pytest.mark.parametrize('keep_runs', [pytest.param(200, id='keep-all'),
                                        pytest.param(3, id='keep-3')])

@@ -51,7 +51,7 @@ with open(os.path.join(os.environ['PIPELINE_OUTPUT_DIR'], 'out.txt'), 'w') as ou
 '''
 
 
-@sizes(3, 40)
+@sizes(2, 40)
 @pytest.mark.integration
 def test_no_run_starts_a_stage_beside_its_orphan(size: int, tmp_path: Path,
                                                  install: Install) -> None:

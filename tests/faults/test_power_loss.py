@@ -328,14 +328,14 @@ def chosen(story: Story, size: int) -> Iterator[Crash]:
                 yield crash
 
 
-@sizes(12, 100_000)
+@sizes(7, 100_000)
 @pytest.mark.integration
 @pytest.mark.parametrize('has_past', [pytest.param(False, id='fresh'),
                                       pytest.param(True, id='after-success')])
 def test_a_run_survives_a_power_cut(has_past: bool, size: int, tmp_path: Path,
                                     install: Install) -> None:
     """All states are judged by their bytes; a random part of them by a real run as well."""
-    n_runs = 3 if size == 12 else 400
+    n_runs = 2 if size == 7 else 400
     past = 'after a success' if has_past else 'fresh'
     story = tell_story(tmp_path, install, 'none', has_past=has_past)
     tally = Tally(f'power-loss demo {past}', SEED)
@@ -358,7 +358,8 @@ def test_a_run_survives_a_power_cut(has_past: bool, size: int, tmp_path: Path,
 
 @pytest.mark.slow
 @pytest.mark.integration
-@pytest.mark.parametrize('planted', ['file', 'folder'])
+@pytest.mark.parametrize('planted', [
+    'file', pytest.param('folder', marks=pytest.mark.campaign)])
 def test_a_runner_that_does_not_flush_is_caught(planted: str, tmp_path: Path,
                                                 install: Install) -> None:
     """The harness itself: what a flush less costs shows at once."""

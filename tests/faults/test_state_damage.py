@@ -17,6 +17,7 @@ from typing import Tuple
 
 import pytest
 
+from faults.harness import COPIED
 from faults.harness import RESULT
 from faults.harness import SEED
 from faults.harness import Install
@@ -28,6 +29,9 @@ from faults.harness import make_text
 from faults.harness import outputs
 from faults.harness import sizes
 from faults.harness import spread
+from stagerunner.fingerprint import Input
+from stagerunner.fingerprint import snapshot_of
+from stagerunner.fingerprint import stats_of
 from support import Finished
 from support import Workspace
 
@@ -72,7 +76,7 @@ def templates(tmp_path_factory: pytest.TempPathFactory, install: Install) -> Tem
     stopped.write(PROGRESS, json.dumps({'lineOffset': COMMITTED, 'position': [0, source],
                                         'outputs': {'result.txt': length}}))
     stopped.write(BINDING, json.dumps(dict(stopped.json(BINDING), finished=False)))
-    control = _copy(stopped.root, folder / 'control')
+    control = _copy_stopped(stopped.root, folder / 'control')
     resumed = install.run(control)
     assert f'[RESUME] stage_upper at line {COMMITTED}' in resumed.lines, resumed
     assert control.read_bytes(RESULT) == result
@@ -82,6 +86,14 @@ def templates(tmp_path_factory: pytest.TempPathFactory, install: Install) -> Tem
 def _copy(source: Path, target: Path) -> Workspace:
     shutil.copytree(str(source), str(target), symlinks=True)
     return Workspace(target)
+
+
+def _copy_stopped(source: Path, target: Path) -> Workspace:
+    """Copy the stopped one, and bind its progress to the stat that its input has as a copy."""
+    workspace = _copy(source, target)
+    entry = Input(COPIED, '', snapshot_of(str(workspace.root), COPIED))
+    workspace.write(BINDING, json.dumps(dict(workspace.json(BINDING), inputs=stats_of([entry]))))
+    return workspace
 
 
 def upper(text: bytes) -> bytes:
@@ -134,7 +146,8 @@ class Spoiled(NamedTuple):
 def _spoil(templates: Templates, root: Path, damage: str, rng: random.Random) -> Spoiled:
     """Damage one file, and now and then edit an input or an output so that a skip is wrong."""
     is_stopped = rng.random() < 0.4
-    workspace = _copy(templates.stopped if is_stopped else templates.done, root)
+    workspace = (_copy_stopped(templates.stopped, root) if is_stopped
+                 else _copy(templates.done, root))
     names = (PROGRESS, BINDING, COPY_MARKER) if is_stopped else (*MARKERS, *MARKERS, *RECORDS)
     name = rng.choice(names)
     data = DAMAGES[damage](workspace.read_bytes(name), rng)
@@ -152,7 +165,7 @@ def _spoil(templates: Templates, root: Path, damage: str, rng: random.Random) ->
     return Spoiled(workspace, name, data, text)
 
 
-@sizes(16, 2000)
+@sizes(len(DAMAGES), 2000)
 @pytest.mark.integration
 def test_damaged_bytes_cost_work_and_nothing_else(size: int, tmp_path: Path, install: Install,
                                                   templates: Templates,
@@ -226,7 +239,7 @@ FORGERIES: List[Tuple[str, Callable[[Any], None]]] = [
         ('parts', 'python', '2.7'), ('durationSec', 10 ** 400)]]
 
 
-@sizes(8, 1000)
+@sizes(4, 1000)
 @pytest.mark.integration
 @pytest.mark.parametrize('is_other_key', [pytest.param(False, id='same-key'),
                                           pytest.param(True, id='other-key')])
@@ -328,7 +341,7 @@ def all_shapes() -> Iterator[Tuple[str, Callable[[Path, Path], None]]]:
                 yield name, shape
 
 
-@sizes(8, 1000)
+@sizes(4, 1000)
 @pytest.mark.integration
 def test_whatever_stands_in_place_of_a_file_is_set_aside(size: int, tmp_path: Path,
                                                          install: Install,
@@ -340,8 +353,9 @@ def test_whatever_stands_in_place_of_a_file_is_set_aside(size: int, tmp_path: Pa
     cases = list(all_shapes())
     random.Random(f'{SEED} shapes').shuffle(cases)
     for name, shape in cases[:size]:
-        source = templates.stopped if name in (PROGRESS, BINDING) else templates.done
-        workspace = _copy(source, tmp_path / 'shaped')
+        is_stopped = name in (PROGRESS, BINDING)
+        workspace = (_copy_stopped(templates.stopped, tmp_path / 'shaped') if is_stopped
+                     else _copy(templates.done, tmp_path / 'shaped'))
         victim = tmp_path / 'outside' / 'victim'
         victim.parent.mkdir()
         victim.write_text('{"mine": true}')
@@ -373,12 +387,14 @@ def _looks_of(folder: Path) -> Dict[str, Tuple[bytes, int, int]]:
 
 @pytest.mark.slow
 @pytest.mark.integration
-@pytest.mark.parametrize('shape', [_link_to_folder, _link, _dangling, _pipe, _garbage])
+@pytest.mark.parametrize('shape', [
+    _link_to_folder, _pipe, *(pytest.param(shape, marks=pytest.mark.campaign)
+                              for shape in (_link, _dangling, _garbage))])
 def test_a_private_folder_that_is_none_is_not_resumed_in(shape: Any, tmp_path: Path,
                                                          install: Install,
                                                          templates: Templates) -> None:
     """What it leads to has a file of the right name and length: still nobody's partial output."""
-    workspace = _copy(templates.stopped, tmp_path / 'w')
+    workspace = _copy_stopped(templates.stopped, tmp_path / 'w')
     victim = tmp_path / 'outside' / 'result.txt'
     victim.parent.mkdir()
     shutil.copy(str(workspace.path(f'{PARTIAL}/result.txt')), str(victim))

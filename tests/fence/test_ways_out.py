@@ -175,7 +175,7 @@ def test_strict_starts_nothing_where_the_kernel_gives_no_fence():
     pytest.param(NO_FENCE, id='nothing can be had'),
     # A host may refuse what the probe asks for, for reasons of its own.
     pytest.param(SELF.refusing(*NO_FENCE.wishes['refuse'], 'sockets of ciphers'),
-                 id='and the host refuses ciphers')])
+                 id='and the host refuses ciphers', marks=pytest.mark.campaign)])
 def test_auto_warns_once_and_records_that_the_kernel_gives_no_fence(identity):
     # Ways that Python's own hook does not see: it explains refusals, and refuses what it sees.
     with Arena(identity) as arena:
@@ -200,7 +200,7 @@ def test_off_is_recorded_and_is_off():
     assert stage['attempts'][-1]['isolation']['enforced'] is False
 
 
-@pytest.mark.parametrize('flag', ['auto', 'strict'])
+@pytest.mark.parametrize('flag', [pytest.param('auto', marks=pytest.mark.campaign), 'strict'])
 def test_a_stage_that_is_allowed_out_gets_out_and_its_neighbour_does_not(flag):
     """The scan lets it pass too: `plain` imports what is forbidden elsewhere."""
     with Arena(SELF) as arena:

@@ -215,12 +215,29 @@ def _run_file(data, path):
 def show_command_line(argv):
     """Show another command line in `ps` and /proc, as far as there is room for it."""
     import os
+    # arg_start and arg_end: fields 48 and 49 of proc_pid_stat(5).
+    _show(45, [os.fsencode(part) for part in argv])
+
+
+def show_environment(env):
+    """Show other variables in /proc, as far as there is room: what was there is gone.
+
+    Only for who has copies of all of its variables: the C library may have none.
+    """
+    # env_start and env_end: fields 50 and 51 of proc_pid_stat(5).
+    _show(47, [name + b'=' + value for name, value in env.items()])
+
+
+def _show(place, parts):
+    """Overwrite a part of this process's memory between two addresses, which its status tells."""
+    import os
     try:
         with open('/proc/self/stat', 'rb') as source:
             fields = source.read().rpartition(b')')[2].split()
-        # arg_start and arg_end: fields 48 and 49 of proc_pid_stat(5).
-        start, end = int(fields[45]), int(fields[46])
-        text = b''.join(os.fsencode(part) + b'\0' for part in argv)
+        start, end = int(fields[place]), int(fields[place + 1])
+        if start >= end:
+            return
+        text = b''.join(part + b'\0' for part in parts)
         memory = os.open('/proc/self/mem', os.O_WRONLY)
         try:
             os.pwrite(memory, text[:end - start - 1].ljust(end - start, b'\0'), start)

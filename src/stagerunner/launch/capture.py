@@ -8,6 +8,7 @@ puts the ring in order and writes how much was cut between the two parts.
 from __future__ import annotations
 
 import os
+from typing import List
 from typing import Optional
 from typing import Tuple
 
@@ -144,17 +145,37 @@ class Redactor:
         if not self.secrets:
             return data
         data = self._held + data
-        for secret in self.secrets:
-            data = data.replace(secret, REDACTED)
-        keep = max((length for secret in self.secrets
-                    for length in range(1, min(len(secret), len(data) + 1))
-                    if data.endswith(secret[:length])), default=0)
-        self._held = data[len(data) - keep:]
-        return data[:len(data) - keep]
+        passed: List[bytes] = []
+        done = 0
+        while True:
+            begun = self._begun(data, done)
+            at, secret = self._next(data, done)
+            if not secret or begun <= at:
+                self._held = data[begun:]
+                return b''.join([*passed, data[done:begun]])
+            passed += [data[done:at], REDACTED]
+            done = at + len(secret)
+
+    def _next(self, data: bytes, start: int) -> Tuple[int, bytes]:
+        """Return where the next secret stands and which it is, the longest if it is several."""
+        found = [(data.find(secret, start), -len(secret), secret) for secret in self.secrets]
+        at, _, secret = min((entry for entry in found if entry[0] >= 0), default=(-1, 0, b''))
+        return at, secret
+
+    def _begun(self, data: bytes, start: int) -> int:
+        """Return where the first secret begins that may go on in what arrives next."""
+        longest = max(map(len, self.secrets))
+        for at in range(max(start, len(data) - longest + 1), len(data)):
+            if any(len(secret) > len(data) - at and secret.startswith(data[at:])
+                   for secret in self.secrets):
+                return at
+        return len(data)
 
     def rest(self) -> bytes:
-        """Return what was held and did not become a secret."""
+        """Return what was held and did not become the longer secret that it might have been."""
         held, self._held = self._held, b''
+        for secret in self.secrets:
+            held = held.replace(secret, REDACTED)
         return held
 
 

@@ -231,6 +231,7 @@ class Keeper:
             env[b'LC_CTYPE'] = os.environb[b'LC_CTYPE']
         os.environ.clear()
         os.environb.update(env)
+        self.boot.show_environment(env)
         if hasattr(sys, 'orig_argv'):
             sys.orig_argv = argv  # novermin - asked for above
         sys.argv = argv[1:]
@@ -270,14 +271,33 @@ def has_acting_start():
             or bool(path) and not all(map(os.path.isabs, path.split(os.pathsep))))
 
 
+def hide_variables(boot):
+    """Take the variables of this process out of what its children can read of it in /proc.
+
+    They are those of the runner: more than a stage with `cleanEnv` is to see.
+    """
+    for name, value in list(os.environb.items()):
+        try:
+            # A copy, in another place than the one that /proc shows.
+            os.environb[name] = value
+        except (OSError, ValueError):
+            continue
+    boot.show_environment({})
+
+
 def set_limits(limits):
     """Set the process limits of a stage: bytes of memory, CPU seconds, bytes of a file, CPUs."""
     import resource
 
-    for kind, value in (('memory', resource.RLIMIT_AS), ('cpu', resource.RLIMIT_CPU),
-                        ('file', resource.RLIMIT_FSIZE)):
+    # At the soft limit of CPU seconds comes a signal that says so, at the hard one SIGKILL.
+    for kind, value, more in (('memory', resource.RLIMIT_AS, 0), ('cpu', resource.RLIMIT_CPU, 1),
+                              ('file', resource.RLIMIT_FSIZE, 0)):
         if limits.get(kind):
-            resource.setrlimit(value, (limits[kind], limits[kind]))
+            most = resource.getrlimit(value)[1]
+            wanted = [limits[kind], limits[kind] + more]
+            resource.setrlimit(value, [
+                limit if most == resource.RLIM_INFINITY else min(limit, most)
+                for limit in wanted])
     if limits.get('cores'):
         allowed = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, allowed[:limits['cores']])
@@ -327,6 +347,7 @@ def main():
     from stagerunner.launch.channel import Channel
     channel = Channel(descriptor)
     os.set_inheritable(descriptor, False)
+    hide_variables(boot)
     kernel = None
     try:
         from stagerunner import isolation
