@@ -34,7 +34,7 @@ LEVELS = {
     'isolation': 2,
     'state.names': 3, 'workspace': 3,
     'state.run': 3.5, 'state.stage': 3.5, 'state.marker': 3.5, 'state.checkpoint': 3.5,
-    'environment': 3.5, 'items': 3.5,
+    'state.lines': 3, 'state.items': 3.6, 'environment': 3.5, 'items': 3.5,
     'fingerprint': 4, 'tasks': 4, 'resume': 4, 'publish': 4,
     'launch.job': 4, 'launch.boot': 4, 'launch.channel': 4, 'launch.processes': 4,
     'launch.capture': 4.1, 'launch.watch': 4.2, 'launch.keeper': 4.2, 'launch.posix': 4.3,
