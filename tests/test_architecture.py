@@ -28,13 +28,13 @@ from support import run_process
 #: is the order inside a level, where a level has one.
 LEVELS = {
     'errors': 0, 'clock': 0, 'events': 0, 'sharing': 0, 'strictjson': 0,
-    'files': 1, 'schema': 1, 'retry': 1, 'limits': 1, 'graph': 1, 'placeholders': 1, 'imports': 1.5,
-    'spelling': 1.5, 'keys': 1.5, 'rules': 1.6,
+    'files': 1, 'schema': 1, 'retry': 1, 'limits': 1, 'graph': 1, 'placeholders': 1,
+    'imports': 1.5, 'spelling': 1.5, 'keys': 1.5, 'rules': 1.6,
     'locks': 2, 'definition': 2, 'offline': 2, 'processor': 2, 'report.metrics': 2,
     'isolation': 2, 'settings': 2,
     'producers': 2.5, 'state.names': 3, 'items': 3.2, 'workspace': 3,
     'state.run': 3.5, 'state.stage': 3.5, 'state.marker': 3.5, 'state.checkpoint': 3.5,
-    'environment': 3.5, 'state.items': 3.6, 'buckets': 3.5,
+    'environment': 3.5, 'state.lines': 3, 'state.items': 3.6, 'buckets': 3.5,
     'fingerprint': 4, 'tasks': 4, 'resume': 4, 'publish': 4,
     'permits': 4,
     'launch.job': 4, 'launch.boot': 4, 'launch.channel': 4, 'launch.processes': 4,
@@ -45,7 +45,7 @@ LEVELS = {
     'agenda': 5.5, 'holds': 5.5, 'groundwork': 5.8, 'telling': 5.8,
     'task': 6, 'rehearsal': 6, 'selection': 6, 'scheduler': 6.5,
     'run': 7,
-    'report.console': 8, 'report.rehearsed': 8,
+    'report.console': 8, 'report.rehearsed': 8.2,
     'commands.flags': 8.5, 'commands.run': 9, 'commands.plan': 9, 'commands.doctor': 9, 'cli': 9.5,
 }
 

@@ -162,7 +162,7 @@ def test_with_json_stdout_is_json_lines_and_nothing_else(run, workspace, text, c
 
     events = [json.loads(line) for line in told.lines]
     assert told.code == code and [event['event'] for event in events] == kinds
-    assert events[0]['runId'] == 'x' and events[0]['tasks'] == ['work']
+    assert events[0]['runId'] == 'x' and events[0]['stages'] == ['work']
     assert events[-1]['state'] == ('completed' if code == 0 else 'failed')
 
 

@@ -18,9 +18,9 @@ from stagerunner.files import digest_bytes
 from stagerunner.fingerprint import Digests
 from stagerunner.fingerprint import digest_input
 from stagerunner.harvest import Harvester
+from stagerunner.imports import Source
 from stagerunner.ledger import Claims
 from stagerunner.ledger import Ledger
-from stagerunner.imports import Source
 from stagerunner.publish import prepare
 from stagerunner.publish import private_folder
 from stagerunner.state.marker import Marker

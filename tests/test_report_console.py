@@ -188,7 +188,8 @@ def test_every_line_is_handed_on_at_once():
 #: Something for every field, by the name that it is annotated with.
 _VALUES = {'str': 'te\nxt ü', 'int': 7, 'float': 0.5, 'bool': True, 'Optional[str]': None,
            'Optional[int]': 7, 'Optional[float]': 0.25, 'Tuple[str, ...]': ('a', 'b'),
-           'Dict[str, Any]': {'enforced': True}, 'Tuple[Any, ...]': (0.5, 7, None, 0), 'Dict[str, int]': {'ok': 2},
+           'Dict[str, Any]': {'enforced': True}, 'Tuple[Any, ...]': (0.5, 7, None, 0),
+           'Dict[str, int]': {'ok': 2},
            'Tuple[Reason, ...]': (Reason('cause', 'path', 'old', None),)}
 
 RECORDS = [value for value in vars(events).values()

@@ -56,7 +56,8 @@ def test_a_run_of_every_kind_of_ending_is_counted(tell):
             {'stage': 'e', 'status': 'cancelled', 'durationSec': 0.0, 'attempts': 0,
              'retries': 0}],
         'totalStages': 5, 'okStages': 1, 'skippedStages': 1, 'failedStages': 1,
-        'cancelledStages': 1, 'blockedStages': 0, 'interruptedStages': 1, 'durationSec': 9.876543, 'retries': 1,
+        'cancelledStages': 1, 'blockedStages': 0, 'interruptedStages': 1,
+        'durationSec': 9.876543, 'retries': 1,
         'attempts': 4, 'throttled': 0, 'throttledSec': 0.0}
 
 

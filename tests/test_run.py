@@ -416,7 +416,8 @@ def test_metrics_of_a_success_and_a_skip(engine):
     assert metrics(engine) == {
         'runId': 'r1', 'timestamp': '2023-11-14T22:13:23.500000+00:00', 'pipeline': 'test',
         'state': 'completed', 'totalStages': 1, 'okStages': 1, 'skippedStages': 0,
-        'failedStages': 0, 'cancelledStages': 0, 'blockedStages': 0, 'interruptedStages': 0, 'durationSec': 3.5,
+        'failedStages': 0, 'cancelledStages': 0, 'blockedStages': 0, 'interruptedStages': 0,
+        'durationSec': 3.5,
         'retries': 1, 'attempts': 2, 'throttled': 0, 'throttledSec': 0.0,
         'stages': [{'stage': 'work', 'status': 'ok', 'durationSec': 3.0, 'attempts': 2,
                     'retries': 1}]}

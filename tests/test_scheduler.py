@@ -29,8 +29,8 @@ from stagerunner.retry import UNKNOWN
 from stagerunner.scheduler import Outcome
 from stagerunner.scheduler import Rules
 from stagerunner.scheduler import Scheduler
-from stagerunner.tasks import Task
 from stagerunner.tasks import Group
+from stagerunner.tasks import Task
 from stagerunner.tasks import make_groups
 from stagerunner.workspace import load
 from support import Workspace

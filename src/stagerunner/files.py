@@ -17,6 +17,7 @@ import os
 import stat
 import sys
 from typing import Any
+from typing import Iterable
 from typing import Iterator
 from typing import NamedTuple
 from typing import Optional
@@ -83,9 +84,14 @@ def write_json(path: str, value: Any, *, durable: bool) -> None:
 
 def write_bytes(path: str, data: bytes, *, durable: bool) -> None:
     """Put `data` at `path` as a whole, or raise `StateError` and leave what was there."""
+    write_blocks(path, (data,), durable=durable)
+
+
+def write_blocks(path: str, blocks: Iterable[bytes], *, durable: bool) -> None:
+    """Do the same with data that comes in pieces."""
     temporary = f'{path}.{os.getpid()}-{next(_counter)}{TEMPORARY}'
     try:
-        _write_new(temporary, data, durable=durable)
+        _write_new(temporary, blocks, durable=durable)
         if os.path.isdir(path) and not os.path.islink(path):
             quarantine(path)
         replace(temporary, path)
@@ -99,16 +105,24 @@ def write_bytes(path: str, data: bytes, *, durable: bool) -> None:
         raise
 
 
-def _write_new(path: str, data: bytes, *, durable: bool) -> None:
+def _write_new(path: str, blocks: Iterable[bytes], *, durable: bool) -> None:
     descriptor = os.open(path, _CREATE, 0o666)
     try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view):]
+        for block in blocks:
+            append(descriptor, block, durable=False)
         if durable:
             _sync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def append(descriptor: int, data: bytes, *, durable: bool) -> None:
+    """Write all of `data` to an open file; an error may leave a part of it there."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view):]
+    if durable:
+        _sync(descriptor)
 
 
 def replace(source: str, target: str) -> None:

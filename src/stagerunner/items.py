@@ -224,7 +224,7 @@ def _rows(root: str, collection: str, name: str, id_key: str) -> List[Item]:
     lines: Dict[str, int] = {}
     for number, line in _lines(data):
         try:
-            row = parse_json(line.rstrip(), name)
+            row = parse_json(line.rstrip(b'\r\n'), name)
             one = _id_of(row, id_key)
         except Unreadable as error:
             faults.append(f'{name}:{number}: {error.fault}'.replace(' at line 1 column',

@@ -88,6 +88,11 @@ def _limit_folder(root: str) -> str:
     return os.path.join(root, FOLDER, '.limit')
 
 
+def journal_lock(root: str, stage: str) -> str:
+    """Return the path of the lock under which a stage's journal of items is written."""
+    return os.path.join(root, FOLDER, '.items', f'{stage}.lock')
+
+
 def lock_folders(root: str) -> Tuple[str, str]:
     """Return the folders that hold the locks and the notes beside them."""
     return os.path.join(root, FOLDER), os.path.dirname(run_lock(root, ''))
@@ -103,6 +108,12 @@ class Lock:
     def note(self, holder: Dict[str, Any]) -> None:
         """Leave word who holds the lock, for people who read `locks/`."""
         write_json(f'{self.path}.json', holder, durable=False)
+
+    def __enter__(self) -> Lock:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.release()
 
     def release(self) -> None:
         """Let go; the lock stays held while a process that inherited it lives."""
@@ -149,6 +160,28 @@ def try_lock(path: str) -> Optional[Lock]:
             os.close(descriptor)
     except OSError as error:
         raise StateError(path, os_fault(error)) from error
+
+
+def take_lock(path: str) -> Lock:
+    """Take the lock at `path`, waiting for as long as it takes.
+
+    For locks that are held for moments only, and by runners only.  The wait
+    is the kernel's: nobody looks again and again.
+    """
+    while True:
+        lock = try_lock(path)
+        if lock is not None:
+            return lock
+        try:
+            descriptor = _open(path)
+            if descriptor is not None:
+                try:
+                    _wait_for_os_lock(descriptor)
+                finally:
+                    _os_unlock(descriptor)
+                    os.close(descriptor)
+        except OSError as error:
+            raise StateError(path, os_fault(error)) from error
 
 
 def holder_of(path: str) -> str:
@@ -228,6 +261,22 @@ def _try_os_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _wait_for_os_lock(descriptor: int) -> None:
+    if sys.platform == 'win32':  # pragma: no cover - run under wine by tests/windows
+        import msvcrt
+
+        os.lseek(descriptor, _BYTE, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
+        except OSError:
+            # It gives up after ten seconds; whoever waits tries again.
+            pass
+        return
+    import fcntl
+
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def _os_unlock(descriptor: int) -> None:

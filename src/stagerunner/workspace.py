@@ -35,6 +35,10 @@ from stagerunner.settings import Settings
 _CHECKED = {'processor': 'processor', 'output_dir': 'outputDir', 'inputs': 'inputs'}
 
 
+#: What counts where no config says anything.
+_NO_SETTINGS = Settings()
+
+
 class Workspace(NamedTuple):
     """A checked definition and the absolute path of the folder that it works in."""
 
@@ -42,7 +46,7 @@ class Workspace(NamedTuple):
     pipeline: Pipeline
 
 
-def load(path: str, settings: Settings = Settings()) -> Workspace:
+def load(path: str, settings: Settings = _NO_SETTINGS) -> Workspace:
     """Read and check the definition at `path`, or raise `DefinitionError` with every fault.
 
     `settings` of the machine lie under and over what the definition says.

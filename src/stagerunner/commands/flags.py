@@ -27,7 +27,7 @@ CONFIG = 'pipeline_config.json'
 
 
 class Loaded(NamedTuple):
-    """A definition with the settings that it was read with, and their path ('': there are none)."""
+    """A definition, the settings it was read with, and where they are from ('': nowhere)."""
 
     workspace: Workspace
     settings: Settings

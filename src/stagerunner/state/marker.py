@@ -59,10 +59,11 @@ def to_json(marker: Marker) -> Dict[str, Any]:
     return {'format': FORMAT, 'task': marker.task, 'key': marker.key, 'runId': marker.run_id,
             'doneAt': marker.done_at, 'durationSec': marker.duration_s,
             'staged': marker.is_staged, 'parts': marker.parts,
-            'outputs': [_output_to_json(output) for output in marker.outputs]}
+            'outputs': [output_to_json(output) for output in marker.outputs]}
 
 
-def _output_to_json(output: Output) -> Dict[str, Any]:
+def output_to_json(output: Output) -> Dict[str, Any]:
+    """Return a line of a manifest as it is written."""
     entry = {'path': output.path, 'size': output.size, 'sha256': output.digest}
     if output.link is not None:
         entry['link'] = output.link
@@ -89,26 +90,29 @@ def read_marker(path: str, task: str) -> Optional[Marker]:
             return None
         if value['task'] != task:
             raise Unreadable(path, f'belongs to {value["task"]!r}')
-        outputs = tuple(_output_from_json(entry) for entry in value['outputs'])
-        return Marker(task, _text(value['key']), _text(value['runId']), _text(value['doneAt']),
-                      float(value['durationSec']), value['staged'] is True,
+        outputs = tuple(output_from_json(entry) for entry in value['outputs'])
+        return Marker(task, as_text(value['key']), as_text(value['runId']),
+                      as_text(value['doneAt']), float(value['durationSec']),
+                      value['staged'] is True,
                       dict(value['parts']), outputs)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise Unreadable(path, 'is not a marker of this runner') from error
 
 
-def _output_from_json(entry: Dict[str, Any]) -> Output:
-    path = _text(entry['path'])
+def output_from_json(entry: Dict[str, Any]) -> Output:
+    """Return a line of a manifest, or raise `KeyError`, `TypeError` or `ValueError`."""
+    path = as_text(entry['path'])
     if not stays_below(path) or '\0' in path:
         raise ValueError(path)
     size = entry['size']
     if isinstance(size, bool) or not isinstance(size, int):
         raise TypeError(size)
     link = entry.get('link')
-    return Output(path, size, _text(entry['sha256']), None if link is None else _text(link))
+    return Output(path, size, as_text(entry['sha256']), None if link is None else as_text(link))
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """Return a string, or raise `TypeError` for anything else."""
     if not isinstance(value, str):
         raise TypeError(value)
     return value
