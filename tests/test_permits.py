@@ -328,7 +328,7 @@ def test_a_lowered_rate_counts_what_was_granted_before_and_a_raised_one_holds_at
     granted(own.take([], [('api', 21)]))
 
 
-@pytest.mark.parametrize('per_s', [0.001, 0.5, 10.0, 60.0, 86_400.0, 1e-6, 7 / 3])
+@pytest.mark.parametrize('per_s', [1e-6, 0.5, 7 / 3, 86_400.0])
 def test_in_no_window_is_more_than_the_rate_granted(root, per_s, rng):
     """Random requests at random moments; callers act up to a 128th part of the window late."""
     clock = FakeClock()
