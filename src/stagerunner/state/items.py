@@ -28,7 +28,6 @@ from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
 from stagerunner.errors import os_fault
 from stagerunner.files import digest_bytes
-from stagerunner.files import parse_json
 from stagerunner.files import quarantine
 from stagerunner.files import sync_folder
 from stagerunner.files import write_blocks
@@ -121,7 +120,8 @@ class ItemJournal:
             return Marker(as_text(value['task']), as_text(value['key']), as_text(value['runId']),
                           as_text(value['doneAt']), float(value['durationSec']),
                           value['staged'] is True, dict(rest, inputs=value['inputs']), outputs)
-        except (Unreadable, KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        except (Unreadable, KeyError, TypeError, ValueError, AttributeError, OverflowError,
+                RecursionError):
             # With a good checksum only somebody who wrote it by hand can have done this.
             return None
 
@@ -133,7 +133,7 @@ class ItemJournal:
         place = self._failed.get(task)
         try:
             return None if place is None else dict(self._decode(place))
-        except (Unreadable, TypeError, ValueError):
+        except (Unreadable, TypeError, ValueError, RecursionError):
             return None
 
     @property
@@ -358,7 +358,7 @@ class ItemJournal:
         line = self._line(place)
         if not is_sealed(line):
             raise Unreadable(self.path, f'is damaged at byte {place}')
-        value = parse_json(line, self.path)
+        value = json.loads(line.decode('ascii'))
         del value['crc']
         return value
 
