@@ -60,6 +60,7 @@ class Facts(NamedTuple):
     marker: Optional[Marker] = None
     marker_fault: str = ''
     has_run: bool = False
+    has_failed: bool = False
     broken: Tuple[Reason, ...] = ()
     resume_point: Optional[ResumePoint] = None
     restart_why: str = ''
@@ -147,6 +148,7 @@ class Observer:
             inputs=inputs, unmatched=unmatched, program=program, parts=parts, key=key,
             marker=marker, marker_fault=fault,
             has_run=marker is not None or self.ledger.has_run(task),
+            has_failed=marker is None and self.ledger.has_failed(task),
             broken=self._broken(task, marker) if marker and marker.key == key else (),
             resume_point=point, restart_why=why, has_leftover=os.path.lexists(private),
             trouble=found[0] if found else None)

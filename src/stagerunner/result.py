@@ -76,6 +76,9 @@ class Performer:
         group.expand()
         return True
 
+    def gave_up(self, result: Result) -> None:
+        """Take note that a task failed for good."""
+
     def finish(self, group: Group, *, is_ok: bool) -> None:
         """Take note that all tasks of a stage are settled, or that the run ends without them."""
 

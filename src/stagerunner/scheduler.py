@@ -270,6 +270,7 @@ class Scheduler:
     def _settle(self, entry: Entry, result: Result) -> None:
         self.teller.task(result)
         if result.status == BROKEN:
+            self.performer.gave_up(result)
             self._take_failure(result.task.name, result.exit_code, entry.lane)
         self.agenda.settle(entry, is_ok=result.status in (DONE, SKIPPED))
 

@@ -235,6 +235,12 @@ class Attempts(Performer):
     def stop(self, *, at_once: bool) -> None:
         self.launcher.stop_all(ASKED_TO_STOP, at_once=at_once)
 
+    def gave_up(self, result: Result) -> None:
+        journal = self.ledger.journal(result.task) if self.holds.has(result.task) else None
+        if journal is not None:
+            journal.append_failure(result.task.name, stamp(self.clock.now()), result.error_class,
+                                   result.error, result.attempt)
+
     def finish(self, group: Group, *, is_ok: bool) -> None:
         try:
             if group.is_fan_out and is_ok and group.stage.name in self.holds.locks:
