@@ -53,6 +53,8 @@ class Result(NamedTuple):
     total_lines: Optional[int] = None
     usage: Usage = Usage()
     wait_s: float = 0.0
+    #: What the processor asked for before the next attempt, in seconds.
+    retry_after_s: Optional[float] = None
     isolation: Dict[str, Any] = {}
 
 
