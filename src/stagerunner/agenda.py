@@ -205,7 +205,7 @@ class Agenda:
 
     def break_off(self, lane: Lane) -> None:
         """Block every task of a lane that is not at work, settled or about to be tried again."""
-        for index, _ in lane.ready:
+        for index, _ in sorted(lane.ready):
             self.blocked.append((Entry(lane, index, 1), CIRCUIT_OPEN))
         lane.ready = []
         for index, state in enumerate(lane.states):
