@@ -150,8 +150,10 @@ def told(workspace: Workspace, done: Finished) -> Dict[str, bytes]:
                 err=done.err.encode('utf-8'))
 
 
-@LAUNCHERS
-@pytest.mark.parametrize('name', ['fails', 'raises', 'works'])
+@pytest.mark.parametrize('name, launcher', [
+    ('fails', 'warm'), ('raises', 'spawn'), ('works', 'warm'),
+    *(pytest.param(*case, marks=pytest.mark.campaign)
+      for case in (('fails', 'spawn'), ('raises', 'warm'), ('works', 'spawn')))])
 def test_no_value_of_a_secret_is_written_or_printed(workspace: Workspace, launcher: str,
                                                     name: str) -> None:
     """Whole and in parts, in logs, records, metrics and messages; the words around it stay."""
