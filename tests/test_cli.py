@@ -23,8 +23,9 @@ from support import stage
 
 pytestmark = pytest.mark.integration
 
-FLAGS = ['--pipeline', '--run-id', '--lock-timeout', '--isolation', '--launcher', '--quiet',
-         '--json', '--version', '--help']
+FLAGS = ['--pipeline', '--run-id', '--max-workers', '--keep-going', '--dry-run',
+         '--enable-experimental', '--config', '--only', '--until', '--force', '--resume-from',
+         '--lock-timeout', '--isolation', '--launcher', '--quiet', '--json', '--version', '--help']
 
 FAILS = 'import sys\nprint("so far")\nsys.exit("it cannot be done")\n'
 

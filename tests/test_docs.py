@@ -24,7 +24,9 @@ from support import wait_until
 README = CHECKOUT / 'README.md'
 PROCESSORS = CHECKOUT / 'docs' / 'processors.md'
 DOCUMENTS = [README, CHECKOUT / 'CONTRIBUTING.md', CHECKOUT / 'CHANGELOG.md',
-             CHECKOUT / 'benchmarks' / 'README.md', *sorted((CHECKOUT / 'docs').glob('*.md'))]
+             CHECKOUT / 'benchmarks' / 'README.md',
+             *sorted((CHECKOUT / 'examples').glob('*/README.md')),
+             *sorted((CHECKOUT / 'docs').glob('*.md'))]
 
 posix_only = pytest.mark.skipif(os.name != 'posix', reason='shell scripts')
 
@@ -243,8 +245,12 @@ def test_the_commands_of_the_readme_run_by_hand(copy, tmp_path):
                                if name not in ONLY_SOMETIMES}
 
 
-#: State files of the README that a run without output, failure and live processor does not leave.
-ONLY_SOMETIMES = ('state/logs/<id>/<name>.<attempt>.log', '<outputDir>/.<name>.partial/')
+#: State files of the README that a run without output, failure and live processor does not leave,
+#: and those of stages with jobs or items.
+ONLY_SOMETIMES = ('state/logs/<id>/<name>.<attempt>.log', '<outputDir>/.<name>.partial/',
+                  'state/stage_<name>[<job>].json', 'state/stage_<name>[<item>].json',
+                  'state/items_<name>.jsonl', 'state/items/<collection>/<item>.json',
+                  'state/limits/<quota>.json', 'locks/.items/', 'locks/.limit/')
 
 
 def shapes_in(root):
@@ -349,7 +355,9 @@ def flags_in(text):
 
 
 def test_the_readme_names_every_flag_and_no_other(main):
-    assert flags_in(README.read_text('utf-8')) == flags_in(main('--help').out)
+    shown = ''.join(main(*command, '--help').out for command in [[], ['plan'], ['doctor']])
+
+    assert flags_in(README.read_text('utf-8')) == flags_in(shown)
 
 
 @pytest.mark.parametrize('title, record', [
@@ -408,7 +416,8 @@ def test_the_readme_tells_the_defaults(record):
 def test_the_variables_of_processors_are_all_told(path, title):
     stage = definition.parse({'name': 'x', 'stages': [
         {'name': 'a', 'processor': 'bin/a.py', 'outputDir': 'out'}]}).pipeline.stages[0]
-    given = variables(Given('run', 'a', stage, 1, 0, 'key', '/w', '/o', '/p', '/g', '/r'), {})
+    given = variables(Given('run', 'a', stage, 1, 0, 'key', '/w', '/o', '/p', '/g', '/r',
+                            job='left', item=('one', 'in/one.txt')), {})
 
     told = {name for name in first_column(section(path, title)) if name.startswith('PIPELINE_')}
 
@@ -421,9 +430,10 @@ def test_the_exit_codes_are_all_told(main):
 
     signals = {128 + number for number in (1, 2, 15)}
     assert told == {errors.OK, errors.FAILED, errors.REFUSED, errors.BUG, errors.BUSY,
-                    errors.STATE} | signals
+                    errors.STATE, errors.PENDING} | signals
     assert set(re.findall(r'\b(\d) [a-z]', main('--help').out.partition('exit codes')[2])) == {
-        str(code) for code in told - signals}
+        str(code) for code in told - signals - {errors.PENDING}}
+    assert f'exit with {errors.PENDING} ' in main('plan', '--help').out
 
 
 def test_the_notes_of_the_troubleshooting_are_those_of_the_code():
@@ -467,9 +477,9 @@ def test_links_between_documents_resolve(path):
 def test_files_that_documents_name_exist():
     """Names in backticks that look like files of the project; what runs leave behind is not."""
     made = ('data/work/', 'data/output/', 'state/', 'locks/')
+    folders = 'src|tests|docs|bin|data|examples|benchmarks|\\.ci'
     for path in [README, CHECKOUT / 'CONTRIBUTING.md']:
-        for name in re.findall(r'`((?:src|tests|docs|bin|data|benchmarks|\.ci)/[\w./-]+)`',
-                               path.read_text('utf-8')):
+        for name in re.findall(rf'`((?:{folders})/[\w./-]+)`', path.read_text('utf-8')):
             assert name.startswith(made) or (CHECKOUT / name).exists(), f'{path.name}: {name}'
 
 
