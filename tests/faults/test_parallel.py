@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,13 @@ from typing import List
 
 import pytest
 
+from engine import Engine
+from fakes import Ending
+from fakes import FakeLauncher
+from faults.graphs import Graph
+from faults.graphs import differences
+from faults.graphs import edits
+from faults.graphs import work
 from faults.harness import SEED
 from faults.harness import Install
 from faults.harness import Tally
@@ -167,3 +173,50 @@ def _kill_once(install: Install, workspace: Workspace, after_s: float, tally: Ta
         for journal in workspace.path('state').glob('items_*.jsonl'):
             for line in journal.read_bytes().split(b'\n')[:-1]:
                 json.loads(line.decode('ascii'))
+
+
+# -- plan and run ----------------------------------------------------------------------
+
+@sizes(6, 200)
+def test_what_a_plan_announces_is_what_a_run_does(size: int, tmp_path: Path) -> None:
+    """What is `maybe` may run or not; a plan after the run says that all is done."""
+    tally = Tally('graphs', SEED)
+    tally.notes['runs'] = tally.notes['maybe'] = 0
+    for number in range(size):
+        rng = random.Random(f'{SEED} graph {number}')
+        graph = Graph(Workspace(tmp_path / f'g{number}'), rng)
+        graph.make()
+        engine = Engine(graph.workspace, FakeLauncher())
+        engine.launcher.otherwise = Ending(does=work)
+        with tally.trial(f'graph {number}') as trial:
+            trial.fired()
+            _check_plan(engine, 'first', tally, rng)
+            for _ in range(4):
+                _edit_and_check(engine, graph, tally)
+        engine.close()
+    tally.conclude()
+
+
+def _edit_and_check(engine: Engine, graph: Graph, tally: Tally) -> None:
+    known = edits(graph)
+    names = graph.rng.sample(sorted(known), graph.rng.randint(1, 3))
+    for name in names:
+        known[name]()
+    _check_plan(engine, ', '.join(names), tally, graph.rng)
+
+
+def _check_plan(engine: Engine, what: str, tally: Tally, rng: random.Random) -> None:
+    engine.plan()
+    planned = engine.planned()
+    workers = rng.choice([1, 3])
+
+    code = engine.run(workers=workers)
+
+    found = differences(planned, engine.ran(), engine.skipped())
+    assert (code, found) == (0, []), (what, workers, code, found, planned, engine.ran(),
+                                      engine.sink.events[-4:])
+    tally.notes['runs'] += len(engine.ran())
+    tally.notes['maybe'] += sum(decision == 'maybe' for decision in planned.values())
+    engine.plan()
+    left = {task: decision for task, decision in engine.planned().items() if decision != 'skip'}
+    assert not left, (what, workers, left)
