@@ -177,3 +177,12 @@ def test_what_depends_on_a_stage_by_order_alone_is_not_made_uncertain(engine):
     engine.workspace.path('data/a/.a.done').unlink()
 
     assert Oracle(engine).decisions() == {'a': 'run', 'b': 'skip'}
+
+
+def test_what_gathers_items_that_are_not_known_yet_is_maybe(fan_out):
+    """A group without tasks is false: who gathered from one was announced as skipped."""
+    oracle = fan_out()
+    oracle.engine.workspace.write('data/input/x.txt', 'edited')
+
+    assert oracle.decisions() == {'split': 'run', 'one[*]': 'maybe', 'two[*]': 'maybe',
+                                  'gather': 'maybe'}
