@@ -14,8 +14,10 @@ from typing import List
 import pytest
 
 from engine import Engine
+from engine import copies
 from fakes import Ending
 from fakes import FakeLauncher
+from fakes import writes
 from faults.graphs import Graph
 from faults.graphs import differences
 from faults.graphs import edits
@@ -29,6 +31,11 @@ from faults.harness import leftovers
 from faults.harness import need_linux
 from faults.harness import sizes
 from faults.harness import unparsable
+from stagerunner.events import TaskCancelled
+from stagerunner.events import TaskDone
+from stagerunner.events import Warned
+from stagerunner.launch.job import Job
+from stagerunner.selection import Wanted
 from support import PATIENCE_S
 from support import Finished
 from support import Workspace
@@ -220,3 +227,218 @@ def _check_plan(engine: Engine, what: str, tally: Tally, rng: random.Random) -> 
     engine.plan()
     left = {task: decision for task, decision in engine.planned().items() if decision != 'skip'}
     assert not left, (what, workers, left)
+
+
+# -- failures --------------------------------------------------------------------------
+
+@sizes(5, 500)
+@pytest.mark.integration
+def test_of_many_items_one_fails_and_is_the_only_one_that_is_done_again(
+        size: int, tmp_path: Path, install: Install) -> None:
+    workspace = make_papers(tmp_path / 'w', size)
+    bad = 37 if size == 500 else 3
+    workspace.write(paper(bad), 'bad\n')
+    ids = [paper(number).rpartition('/')[2] for number in range(size)]
+    stages = ['clean', 'score', 'judge']
+    flags = ['--keep-going', '--max-workers', 4, '--json']
+
+    done = install.run(workspace, *flags, '--run-id', 'r1')
+
+    assert done.code == 1
+    rows = metrics(workspace, 'r1')
+    assert rows['clean']['tasks'] == {'total': size, 'ok': size - 1, 'failed': 1}
+    assert rows['score']['tasks'] == {'total': size, 'ok': size - 1, 'blocked': 1}
+    assert rows['judge']['tasks'] == {'total': size, 'ok': size - 1, 'blocked': 1}
+    assert [row['status'] for row in rows.values()] == ['failed'] + ['blocked'] * 3
+    assert executed(workspace) == sorted(f'{stage} {name}' for stage in stages for name in ids
+                                         if name != ids[bad])
+    assert workspace.json('state/run_r1.json')['state'] == 'failed'
+
+    again = install.run(workspace, *flags)
+
+    assert again.code == 1 and executed(workspace) == []
+    assert [event['task'] for event in events(again, 'task_started')] == [f'clean[{ids[bad]}]']
+
+    for content in ('mended\n', 'edited\n'):
+        workspace.write(paper(bad), content)
+        assert install.run(workspace, *flags).code == 0
+        assert executed(workspace) == sorted(
+            ['gather', *(f'{stage} {ids[bad]}' for stage in stages)])
+    check_all_done(install, workspace)
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+def test_a_failed_run_of_many_ends_with_its_first_failure(tmp_path: Path,
+                                                          install: Install) -> None:
+    workspace = make_papers(tmp_path / 'w', 3)
+    workspace.write(paper(1), 'bad\n')
+
+    done = install.run(workspace, '--keep-going', '--max-workers', 4, '--run-id', 'r1')
+
+    assert done.code == 1
+    assert done.err.splitlines() == ['first failure: clean[p0001.txt]: exit code 65',
+                                     'log: state/logs/r1/clean[p0001.txt].1.log',
+                                     '  | this one is bad']
+    assert done.lines[-1] == 'Run r1 state: failed'
+    assert '[BLOCKED] gather (judge[p0001.txt] did not succeed)' in done.lines
+
+
+@pytest.fixture
+def papers(tmp_path: Path) -> Any:
+    """Return a maker of engines over eight papers, the fourth of which fails once."""
+    engines = []
+
+    def make(**keys: Any) -> Engine:
+        engine = Engine(make_papers(tmp_path / 'w', 8, **keys), FakeLauncher())
+        engines.append(engine)
+        engine.launcher.otherwise = Ending(does=copies, after_s=1.0)
+        engine.launcher.will('clean[p0003.txt]', Ending(exit_code=65))
+        return engine
+    yield make
+    for engine in engines:
+        engine.close()
+
+
+@pytest.mark.parametrize('workers', [1, 4])
+def test_after_a_failure_the_rest_is_cancelled_and_the_next_run_goes_on(papers, workers):
+    engine = papers()
+    everything = {f'{stage}[p{number:04}.txt]' for stage in ('clean', 'score', 'judge')
+                  for number in range(8)} | {'gather'}
+
+    assert engine.run('r1', workers=workers) == 1
+    done = {event.task for event in engine.sink.of(TaskDone)}
+    cancelled = {event.task for event in engine.sink.of(TaskCancelled)}
+    rows = metrics(engine.workspace, 'r1')
+
+    assert done and 'clean[p0007.txt]' in cancelled and not done & cancelled
+    assert rows['clean']['tasks']['failed'] == 1 and rows['gather']['status'] == 'cancelled'
+    assert rows['clean']['tasks']['ok'] == len({task for task in done if 'clean' in task})
+    assert {name.rpartition('/')[2] for name in published(engine.workspace)
+            if name.startswith('clean/')} == {task[6:-1] for task in done if 'clean' in task}
+
+    assert engine.run('r2', workers=workers) == 0
+    assert set(engine.ran()) == everything - done
+    assert set(engine.skipped()) == done
+
+
+@pytest.mark.parametrize('workers', [1, 4])
+def test_a_stage_that_does_not_stop_on_failure_does_what_it_can(papers, workers):
+    engine = papers(stopOnFailure=False)
+
+    assert engine.run('r1', workers=workers) == 1
+    rows = metrics(engine.workspace, 'r1')
+
+    assert rows['clean']['tasks'] == {'total': 8, 'ok': 7, 'failed': 1}
+    assert rows['judge']['tasks'] == {'total': 8, 'ok': 7, 'blocked': 1}
+    assert rows['gather']['status'] == 'blocked'
+    assert not engine.sink.of(TaskCancelled)
+    assert engine.run('r2', workers=workers) == 0
+    assert engine.ran() == [f'{stage}[p0003.txt]' for stage in ('clean', 'score', 'judge')] + [
+        'gather']
+
+
+# -- parts of a diamond ------------------------------------------------------------------
+
+@pytest.fixture
+def diamond(tmp_path: Path) -> Any:
+    """Return an engine over `a`, from it `b` and `c`, from both `d`, then `e`; `f` from `c`."""
+    workspace = Workspace(tmp_path / 'w')
+    workspace.processor()
+    workspace.write('data/input/out.txt', 'text')
+
+    def joins(job: Job) -> None:
+        parts = [Path(job.cwd, name).read_text() for name in job.argv[1:]]
+        Path(job.env['PIPELINE_OUTPUT_DIR'], 'out.txt').write_text(f'{job.task} of {parts}')
+
+    def stage(name: str, *sources: str) -> Dict[str, Any]:
+        return {'name': name, 'processor': 'bin/work.py', 'outputDir': f'data/{name}',
+                'inputs': [f'data/{source}/out.txt' for source in sources]}
+
+    workspace.pipeline(stage('a', 'input'), stage('b', 'a'), stage('c', 'a'),
+                       stage('d', 'b', 'c'), stage('e', 'd'), stage('f', 'c'))
+    engine = Engine(workspace, FakeLauncher())
+    engine.launcher.otherwise = Ending(does=joins)
+    yield engine
+    engine.close()
+
+
+@pytest.mark.parametrize('workers', [1, 3])
+@pytest.mark.parametrize('wanted, expected', [
+    (Wanted(until=('d',)), 'abcd'),
+    (Wanted(until=('f',)), 'acf'),
+    (Wanted(until=('b', 'f')), 'abcf'),
+    (Wanted(only=('a',)), 'a'),
+    (Wanted(), 'abcdef'),
+])
+def test_a_part_of_a_diamond_runs_alone(diamond, wanted, expected, workers):
+    assert diamond.run(wanted=wanted, workers=workers) == 0
+    assert sorted(diamond.ran()) == list(expected)
+    assert diamond.warnings() == []
+
+
+@pytest.mark.parametrize('wanted, expected', [
+    (Wanted(force=('c',)), 'c'),
+    (Wanted(resume_from='c'), 'cdef'),
+    (Wanted(resume_from='d', until=('d',)), 'd'),
+    (Wanted(only=('b',), force=('b',)), 'b'),
+    (Wanted(only=('b',)), ''),
+])
+def test_what_is_done_is_done_again_where_that_is_asked_for(diamond, wanted, expected):
+    """What comes after a forced stage is skipped: its outputs have the bytes they had."""
+    diamond.run()
+
+    assert diamond.run(wanted=wanted) == 0
+    assert sorted(diamond.ran()) == list(expected)
+    assert diamond.warnings() == []
+
+
+def test_what_changed_outputs_of_a_forced_stage_touch_follows(diamond):
+    diamond.run()
+    diamond.launcher.will('c', Ending(does=writes({'out.txt': 'new'})))
+
+    diamond.run(wanted=Wanted(force=('c',)))
+
+    assert sorted(diamond.ran()) == ['c', 'd', 'e', 'f'] and diamond.skipped() == ['a', 'b']
+
+
+def test_a_stale_stage_before_and_after_is_told(diamond):
+    diamond.run()
+    diamond.workspace.write('data/input/out.txt', 'edited')
+
+    assert diamond.run(wanted=Wanted(only=('b',))) == 0
+    assert diamond.ran() == [] and diamond.warnings() == [
+        'is taken as it is, but is stale (input changed: data/input/out.txt)']
+
+    assert diamond.run(wanted=Wanted(until=('b',))) == 0
+    assert diamond.ran() == ['a', 'b']
+    assert [(event.task, event.message) for event in diamond.sink.of(Warned)] == [
+        ('c', 'is stale now (input changed: data/a/out.txt); it takes no part in this run'),
+        ('d', 'is stale now (input changed: data/b/out.txt); it takes no part in this run')]
+
+
+def test_what_lies_before_the_first_stage_that_runs_is_taken_although_stale(diamond):
+    diamond.run()
+    diamond.workspace.write('data/input/out.txt', 'edited')
+
+    assert diamond.run(wanted=Wanted(resume_from='e')) == 0
+    assert diamond.ran() == ['e', 'f']
+    assert [event.task for event in diamond.sink.of(Warned)] == ['a']
+
+
+@pytest.mark.parametrize('flags, expected', [
+    (('--resume-from', 'c'), "--resume-from: stage 'a' before it has no marker, so it cannot be "
+                             'taken as it is; run it first (--until a)'),
+    (('--only', 'x'), "--only: there is no stage 'x'; the stages are a, b, c, d, e, f"),
+    (('--until', 'x'), "--until: there is no stage 'x'; the stages are a, b, c, d, e, f"),
+    (('--force', 'x'), "--force: there is no stage 'x'; the stages are a, b, c, d, e, f"),
+    (('--resume-from', 'x'), "--resume-from: there is no stage 'x'; the stages are a, b, c, d, "
+                             'e, f'),
+    (('--only', 'a', '--force', 'b'), "--force: stage 'b' does not take part in this run"),
+    (('--only', 'e', '--until', 'b'), 'no stage takes part: the flags exclude one another'),
+])
+def test_parts_that_there_are_not_are_refused(diamond, main, flags, expected):
+    done = main('--pipeline', diamond.workspace.pipeline_file, *flags)
+
+    assert done.code == 2 and expected in done.err, done
+    assert not diamond.workspace.path('data/a').exists()
