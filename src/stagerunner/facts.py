@@ -95,7 +95,8 @@ class Observer:
         stage = task.stage
         expanded = expand_inputs(self.root, stage.inputs)
         if expanded.missing:
-            return Facts(trouble=self._missing(task, expanded.missing[0]))
+            return Facts(trouble=self._missing(task, expanded.missing[0]),
+                         marker=self.ledger.look(task)[0])
         unnamed = [name for name in expanded.names if not is_text(name)]
         if unnamed:
             return Facts(trouble=StageError(f'input {ascii(unnamed[0])} has a name that is not '
