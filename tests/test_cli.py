@@ -25,7 +25,8 @@ pytestmark = pytest.mark.integration
 
 FLAGS = ['--pipeline', '--run-id', '--max-workers', '--keep-going', '--dry-run',
          '--enable-experimental', '--config', '--only', '--until', '--force', '--resume-from',
-         '--lock-timeout', '--isolation', '--launcher', '--resume', '--log-file', '--log-level', '--quiet', '--json', '--version', '--help']
+         '--resume', '--log-file', '--log-level', '--lock-timeout', '--isolation', '--launcher',
+         '--quiet', '--json', '--version', '--help']
 
 FAILS = 'import sys\nprint("so far")\nsys.exit("it cannot be done")\n'
 
