@@ -89,6 +89,8 @@ class Observer:
         self.python_version = python_version
         self.inherited = inherited
         self.programs: Dict[Tuple[str, Tuple[str, ...]], Program] = {}
+        #: Where modules may lie, by the search path that a stage declares.
+        self.folders: Dict[Tuple[str, ...], Tuple[str, ...]] = {}
 
     def observe(self, task: Task) -> Facts:
         """Return the facts about a task; reads, and changes nothing."""
@@ -167,11 +169,16 @@ class Observer:
 
     def _program(self, task: Task) -> Program:
         """Return the processor with its helpers, read anew unless nothing about it changed."""
-        folders = local_folders(task.stage, self.inherited, self.root)
         if not task.stage.is_python:
             path = os.path.join(self.root, task.stage.processor)
             digest, _ = self.digests.of(path)
             return Program((Source(task.stage.processor, digest, path),), ())
+        search_path = tuple(value for name, value in task.stage.env.items()
+                            if name.upper() == 'PYTHONPATH')
+        folders = self.folders.get(search_path)
+        if folders is None:
+            folders = local_folders(task.stage, self.inherited, self.root)
+            self.folders[search_path] = folders
         known = self.programs.get((task.stage.processor, folders))
         if known and self._is_current(known):
             return known
