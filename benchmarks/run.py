@@ -57,6 +57,47 @@ with open(os.path.join(os.environ['PIPELINE_OUTPUT_DIR'], 'out.txt'), 'w') as ou
     out.write('done\\n')
 '''
 
+#: Launches processors in turns, in another order each time, and prints their seconds by kind.
+_TASKS = '''\
+import hashlib
+import json
+import os
+import random
+import sys
+import time
+
+sys.path.insert(0, sys.argv[1])
+from stagerunner.clock import Clock
+from stagerunner.clock import Stop
+from stagerunner.launch.job import Job
+from stagerunner.launch.linux import LinuxLauncher
+
+path = os.path.abspath('work.py')
+with open(path, 'rb') as source:
+    digest = hashlib.sha256(source.read()).hexdigest()
+launcher = LinuxLauncher(Clock(), Stop(), is_warm=True)
+env = dict(os.environ)
+taken = {}
+if launcher.fence(sys.executable, env).is_enforced:
+    kinds = [(name, how) for name in ('warm', 'spawn') for how in ('open', 'fenced')]
+    taken = {' '.join(kind): [] for kind in kinds}
+    for _ in range(int(sys.argv[2])):
+        random.shuffle(kinds)
+        for name, how in kinds:
+            launcher.is_warm = name == 'warm'
+            job = Job('work', ('work.py',), env, os.getcwd(), os.path.abspath('log'),
+                      sys.executable, ((path, digest),), is_fenced=how == 'fenced')
+            began = time.perf_counter()
+            assert launcher.start(job) is None
+            ended = []
+            while not ended:
+                ended = launcher.wait(None)
+            taken[name + ' ' + how].append(time.perf_counter() - began)
+            assert ended[0].exit_code == 0, ended
+launcher.close()
+print(json.dumps(taken))
+'''
+
 
 class Bench:
     """Runs commands in folders of its own, and remembers what came out."""
@@ -112,14 +153,13 @@ class Bench:
             self.missed.append(f'{name}: {value:.2f}, limit {limit:g}')
 
 
-def interleaved(turns: Dict[Any, Callable[[], float]], rounds: int,
-                warm_up: int = WARM_UP) -> Dict[Any, List[float]]:
+def interleaved(turns: Dict[str, Callable[[], float]], rounds: int) -> Dict[str, List[float]]:
     """Return seconds by name: one turn of each per round, so that load hits all alike."""
-    taken: Dict[Any, List[float]] = {name: [] for name in turns}
-    for number in range(warm_up + rounds):
+    taken: Dict[str, List[float]] = {name: [] for name in turns}
+    for number in range(WARM_UP + rounds):
         for name, turn in turns.items():
             seconds = turn()
-            if number >= warm_up:
+            if number >= WARM_UP:
                 taken[name].append(seconds)
     return taken
 
@@ -261,61 +301,37 @@ def fsync(bench: Bench, options: Any) -> None:
 
 
 def fence(bench: Bench, options: Any) -> None:
-    """Compare what one stage takes with the fence and without it, under both launchers."""
+    """Compare what one trivial processor takes with the fence and without, by both launchers."""
     if not sys.platform.startswith('linux'):
         skip(bench, 'fence', 'the kernel fence is for Linux')
         return
-    code = bench.demo()
-    bench.run(bench.runner(code), code)
-
-    def turn(launcher: str, isolation: str) -> Callable[[], float]:
-        flags = ['--launcher', launcher, '--isolation', isolation]
-        return lambda: _stage_seconds(bench, options, code, flags)
-
-    taken = interleaved({(launcher, isolation): turn(launcher, isolation)
-                         for launcher in ('warm', 'spawn') for isolation in ('auto', 'off')},
-                        options.fence_rounds, warm_up=1)
+    root = bench.new_folder()
+    (root / 'work.py').write_text('pass\n', encoding='utf-8')
+    done = bench.run([bench.python, '-c', _TASKS, str(CHECKOUT / 'src'),
+                      str(options.fence_rounds + WARM_UP)], root)
+    taken = json.loads(done.stdout.decode('ascii'))
+    if not taken:
+        skip(bench, 'fence', 'the kernel gives no fence here')
+        return
+    taken = {name: seconds[WARM_UP:] for name, seconds in taken.items()}
     rows = []
     for launcher, limit in MOST_FENCE_MS.items():
-        fenced, plain = taken[launcher, 'auto'], taken[launcher, 'off']
+        fenced, plain = taken[f'{launcher} fenced'], taken[f'{launcher} open']
         more = statistics.median(one - other for one, other in zip(fenced, plain)) * 1000
-        times = statistics.median(one / other for one, other in zip(fenced, plain))
+        times = ratio(taken, f'{launcher} fenced', f'{launcher} open')
         rows.append([launcher, f'{statistics.median(plain) * 1000:.2f}',
                      f'{statistics.median(fenced) * 1000:.2f}', f'{more:+.2f}', f'{times:.2f}',
                      f'{limit:g}'])
         bench.keep(f'fence {launcher}', {
-            'stages': options.fence_stages, 'rounds': options.fence_rounds,
-            'fencedMedianSec': statistics.median(fenced),
+            'rounds': options.fence_rounds, 'fencedMedianSec': statistics.median(fenced),
             'openMedianSec': statistics.median(plain), 'moreMs': more, 'ratio': times},
             limit, more)
-    table(f'one of {options.fence_stages} trivial Python stages, {options.fence_rounds} rounds',
+    table(f'a trivial Python processor, from its launch to its end, {options.fence_rounds} rounds',
           ['launcher', 'open ms', 'fenced ms', 'more ms', 'times', 'limit ms'], rows)
-    share = statistics.median(
-        one / other for one, other in zip(taken['warm', 'auto'], taken['spawn', 'auto']))
-    print(f'  with the fence a warm stage takes {share:.2f} of a spawned one '
+    share = ratio(taken, 'warm fenced', 'spawn fenced')
+    print(f'  with the fence a warm one takes {share:.2f} of a spawned one '
           f'(limit: {MOST_WARM_SHARE:g})')
     bench.keep('fence warm of spawn', {'ratio': share}, MOST_WARM_SHARE, share)
-
-
-def _stage_seconds(bench: Bench, options: Any, code: Path, flags: Sequence[str]) -> float:
-    """Return the median over the stages of a run, as its metrics have them.
-
-    So the start of the run and of its keeper, which happens once, counts for nothing.
-    """
-    root = bench.new_folder()
-    (root / 'bin').mkdir()
-    (root / 'bin' / 'work.py').write_text('pass\n', encoding='utf-8')
-    stages = [{'name': f'stage_{number}', 'processor': 'bin/work.py', 'outputDir': f'out/{number}',
-               'outputs': []} for number in range(options.fence_stages)]
-    (root / 'pipeline.json').write_text(json.dumps({'name': 'trivial', 'stages': stages}),
-                                        encoding='utf-8')
-    bench.run(bench.runner(code, '--pipeline', str(root / 'pipeline.json'), '--run-id', 'r',
-                           *flags), root)
-    record = json.loads((root / 'state' / 'run_r.json').read_text(encoding='utf-8'))
-    if flags[-1] == 'auto' and not record['isolation']['enforced']:
-        sys.exit('the kernel gives no fence here: there is nothing to measure')
-    metrics = json.loads((root / 'state' / 'metrics_r.json').read_text(encoding='utf-8'))
-    return statistics.median(stage['durationSec'] for stage in metrics['stages'])
 
 
 def skip(bench: Bench, name: str, why: str) -> None:
@@ -343,9 +359,7 @@ def main() -> int:
                         help='how long each of them sleeps (%(default)s)')
     parser.add_argument('--sequential-rounds', type=int, default=3, metavar='N',
                         help='rounds of sequential (%(default)s)')
-    parser.add_argument('--fence-stages', type=int, default=100, metavar='N',
-                        help='stages in each run of fence (%(default)s)')
-    parser.add_argument('--fence-rounds', type=int, default=15, metavar='N',
+    parser.add_argument('--fence-rounds', type=int, default=500, metavar='N',
                         help='rounds of fence (%(default)s)')
     parser.add_argument('--top', type=int, default=30, help='imports to show (%(default)s)')
     parser.add_argument('--output', metavar='FILE', help='write the JSON there, not on stdout')

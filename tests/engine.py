@@ -21,6 +21,7 @@ from stagerunner.clock import Stop
 from stagerunner.events import AttemptEnded
 from stagerunner.events import Sink
 from stagerunner.events import TaskFailed
+from stagerunner.events import TaskPlanned
 from stagerunner.events import TaskResumed
 from stagerunner.events import TaskSkipped
 from stagerunner.events import TaskStarted
@@ -28,9 +29,12 @@ from stagerunner.events import Warned
 from stagerunner.launch.job import Job
 from stagerunner.launch.posix import PosixLauncher
 from stagerunner.report.metrics import Metrics
+from stagerunner.run import Forecast
 from stagerunner.run import Parts
 from stagerunner.run import Request
 from stagerunner.run import execute
+from stagerunner.run import foretell
+from stagerunner.selection import Wanted
 from stagerunner.state.checkpoint import PipelineCheckpoint
 from stagerunner.state.names import StateNames
 from stagerunner.state.stage import StageRecords
@@ -93,6 +97,20 @@ class Engine:
                          Metrics(names.metrics(run_id)), *sinks, self.sink],
                   environment=self.environment, spread=lambda: 0.0, pid=os.getpid(),
                   host='here'))
+
+    def plan(self, **wanted: Any) -> Forecast:
+        """Say what a run would do; `wanted` are the flags of a partial run."""
+        self.sink = ListSink()
+        return foretell(
+            Request(load(str(self.workspace.pipeline_file)), '', 0.0, self.python,
+                    self.python_version, wanted=Wanted(**wanted)),
+            Parts(clock=self.clock, stop=self.stop, launcher=self.launcher, sinks=[self.sink],
+                  environment=self.environment, spread=lambda: 0.0, pid=os.getpid(),
+                  host='here'))
+
+    def planned(self) -> Dict[str, str]:
+        """Return what the last plan announced, by task."""
+        return {event.task: event.decision for event in self.sink.of(TaskPlanned)}
 
     # -- what the last run told -----------------------------------------------------
 

@@ -30,11 +30,11 @@ LEVELS = {
     'errors': 0, 'clock': 0, 'events': 0, 'sharing': 0, 'strictjson': 0,
     'files': 1, 'schema': 1, 'retry': 1, 'limits': 1, 'graph': 1, 'placeholders': 1,
     'imports': 1.5, 'spelling': 1.5, 'keys': 1.5, 'rules': 1.6,
-    'locks': 2, 'definition': 2, 'offline': 2, 'processor': 2, 'report.metrics': 2,
+    'locks': 2, 'definition': 2, 'offline': 2, 'processor': 2, 'report.metrics': 2.6,
     'isolation': 2, 'settings': 2,
     'producers': 2.5, 'state.names': 3, 'items': 3.2, 'workspace': 3,
     'state.run': 3.5, 'state.stage': 3.5, 'state.marker': 3.5, 'state.checkpoint': 3.5,
-    'environment': 3.5, 'state.lines': 3, 'state.items': 3.6, 'buckets': 3.5,
+    'environment': 3.5, 'state.lines': 3, 'state.items': 3.6, 'state.history': 3.6, 'buckets': 3.5,
     'fingerprint': 4, 'tasks': 4, 'resume': 4, 'publish': 4,
     'permits': 4,
     'launch.job': 4, 'launch.boot': 4, 'launch.channel': 4, 'launch.processes': 4,
@@ -45,8 +45,9 @@ LEVELS = {
     'agenda': 5.5, 'holds': 5.5, 'groundwork': 5.8, 'telling': 5.8,
     'task': 6, 'rehearsal': 6, 'selection': 6, 'scheduler': 6.5,
     'run': 7,
-    'report.console': 8, 'report.rehearsed': 8.2,
-    'commands.flags': 8.5, 'commands.run': 9, 'commands.plan': 9, 'commands.doctor': 9, 'cli': 9.5,
+    'report.console': 8, 'report.rehearsed': 8.2, 'report.log': 8.2, 'report.textfile': 2.5,
+    'commands.flags': 8.5, 'commands.run': 9, 'commands.plan': 9, 'commands.why': 9,
+    'commands.doctor': 9, 'cli': 9.5,
 }
 
 #: Packages hold a sentence each (the root: the version too) and import nothing.
@@ -162,6 +163,7 @@ OWNED_TEXTS = {
 HARMLESS_TEXTS = {
     ('rules', 'state'): 'refused as an output folder',
     ('rules', 'locks'): 'refused as an output folder',
+    ('state.run', 'state'): 'a key of the record',
 }
 
 #: Who may catch everything without raising it again: the last line of the program, and of a

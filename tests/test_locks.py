@@ -13,6 +13,7 @@ import pytest
 
 from stagerunner import locks
 from stagerunner.errors import StateError
+from support import PATIENCE_S
 from support import SOURCE
 from support import clean_environment
 from support import wait_until
@@ -444,3 +445,29 @@ def test_a_waiting_runner_gets_the_lock_soon_after_its_holder_died(path, holder)
 
     lock.release()
     holder.wait()
+
+
+def test_whoever_waits_gets_the_lock_when_it_is_let_go(path, holder):
+    """The program beside holds it until it is killed; the one that waits is a thread."""
+    taken = []
+
+    def wait():
+        with locks.take_lock(path) as lock:
+            taken.append(lock.path)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    waiting.join(0.05)
+    assert taken == [] and waiting.is_alive()
+
+    holder.kill()
+    waiting.join(PATIENCE_S)
+
+    assert taken == [path]
+    _take(path).release()
+
+
+def test_the_lock_of_a_journal_is_none_of_a_stage(tmp_path):
+    root = str(tmp_path)
+
+    assert locks.journal_lock(root, 'a') == os.path.join(root, 'locks', '.items', 'a.lock')

@@ -58,7 +58,7 @@ def test_a_run_of_every_kind_of_ending_is_counted(tell):
         'totalStages': 5, 'okStages': 1, 'skippedStages': 1, 'failedStages': 1,
         'cancelledStages': 1, 'blockedStages': 0, 'interruptedStages': 1,
         'durationSec': 9.876543, 'retries': 1,
-        'attempts': 4, 'throttled': 0, 'throttledSec': 0.0}
+        'attempts': 4, 'throttled': 0, 'throttledSec': 0.0, 'workers': 1}
 
 
 def test_what_was_never_told_about_was_cancelled(tell):

@@ -418,7 +418,7 @@ def test_metrics_of_a_success_and_a_skip(engine):
         'state': 'completed', 'totalStages': 1, 'okStages': 1, 'skippedStages': 0,
         'failedStages': 0, 'cancelledStages': 0, 'blockedStages': 0, 'interruptedStages': 0,
         'durationSec': 3.5,
-        'retries': 1, 'attempts': 2, 'throttled': 0, 'throttledSec': 0.0,
+        'retries': 1, 'attempts': 2, 'throttled': 0, 'throttledSec': 0.0, 'workers': 1,
         'stages': [{'stage': 'work', 'status': 'ok', 'durationSec': 3.0, 'attempts': 2,
                     'retries': 1}]}
     assert statuses(engine, 'r2') == {'work': 'skipped'}

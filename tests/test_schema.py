@@ -4,6 +4,7 @@ import pytest
 
 from stagerunner.schema import LONGEST_S
 from stagerunner.schema import AnyJson
+from stagerunner.schema import ByKind
 from stagerunner.schema import Checker
 from stagerunner.schema import Choice
 from stagerunner.schema import Fault
@@ -228,3 +229,36 @@ def test_a_place_that_is_not_in_the_file_stands_where_it_would(where):
 
     assert in_file_order([last, absent], document) == (
         [last, absent] if where[0] == 'no' else [absent, last])
+
+
+@pytest.mark.parametrize(('value', 'result', 'messages'), [
+    ('x', 'x', []), (2, 2, []), (['x'], ['x'], []), ({'a': 1}, {'a': 1}, []),
+    ('', None, ['must not be empty']), (True, None, ['expected this or that, got true']),
+    (None, None, ['expected this or that, got null']),
+])
+def test_a_value_may_be_of_one_of_some_kinds(value, result, messages):
+    checker = ByKind('this or that', text=Text(), number=Number(1), entries=ListOf(Text()),
+                     record=Mapping())
+    faults = []
+
+    assert checker.check(value, ('x',), faults) == result
+    assert [fault.message for fault in faults] == messages
+
+
+def test_a_kind_without_a_checker_is_refused():
+    faults = []
+
+    assert ByKind('a name', text=Text()).check([], (), faults) is None
+    assert [fault.message for fault in faults] == ['expected a name, got a list']
+
+
+def test_a_key_may_have_another_spelling_but_be_given_once():
+    record = Record({'maxSize': Key(Number(1, whole=True))}, spellings={'max_size': 'maxSize'})
+    faults = []
+
+    assert record.check({'max_size': 3}, (), faults) == {'maxSize': 3} and not faults
+    record.check({'max_size': 3, 'maxSize': 3}, (), faults)
+    record.check({'max_size': 0}, ('x',), faults)
+    assert [fault.line('f') for fault in faults] == [
+        "f: 'maxSize' and 'max_size' are one key, give one of them",
+        'f: x.max_size: expected a whole number above 0, got 0']

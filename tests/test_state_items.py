@@ -266,6 +266,20 @@ def test_what_is_no_file_is_set_aside(names, make, is_loaded):
     one.close()
 
 
+@pytest.mark.skipif(os.name != 'posix', reason='pipes')
+def test_a_pipe_that_somebody_reads_is_set_aside_too(names):
+    """Bug: opening it to write succeeds, and the lock that was held was waited for."""
+    os.mkfifo(names.items('ocr'))
+    reader = os.open(names.items('ocr'), os.O_RDONLY | os.O_NONBLOCK)
+    one = ItemJournal(names, 'ocr')
+
+    one.append([marker(1)])
+
+    os.close(reader)
+    assert one.fault == 'is not a regular file' and list(one.tasks()) == [marker(1).task]
+    one.close()
+
+
 def test_a_line_with_a_good_seal_and_a_bad_shape_is_void(journal, names, again):
     journal.append([marker(1)])
     with open(names.items('ocr'), 'ab') as file:

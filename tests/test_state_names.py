@@ -28,6 +28,8 @@ def names(tmp_path):
     (lambda names: names.quota('gemini api'), 'limits/gemini%20api.json'),
     (lambda names: names.index(), 'index.json'),
     (lambda names: names.pipeline_checkpoint(), 'pipeline_checkpoint.json'),
+    (lambda names: names.items('copy'), 'items_copy.jsonl'),
+    (lambda names: names.item_file('papers', 'a%2Fb'), 'items/papers/a%2Fb.json'),
 ])
 def test_the_names_are_those_of_the_contract(names, call, path):
     assert call(names) == os.path.join(names.folder, path)

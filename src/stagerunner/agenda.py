@@ -27,6 +27,10 @@ from stagerunner.tasks import in_order
 WAITING, QUEUED, RUNNING, OK, NOT_OK = range(5)
 
 
+#: Blocks what is left of a stage whose tasks fail one after the other.
+CIRCUIT_OPEN = 'circuit open'
+
+
 class Entry(NamedTuple):
     """One attempt that is due: the task with this number in a lane."""
 
@@ -198,6 +202,16 @@ class Agenda:
         """Queue an attempt whose time has come."""
         heapq.heappush(entry.lane.ready, (entry.number, entry.attempt))
         self._list(entry.lane)
+
+    def break_off(self, lane: Lane) -> None:
+        """Block every task of a lane that is not at work, settled or about to be tried again."""
+        for index, _ in sorted(lane.ready):
+            self.blocked.append((Entry(lane, index, 1), CIRCUIT_OPEN))
+        lane.ready = []
+        for index, state in enumerate(lane.states):
+            if state == WAITING:
+                lane.states[index] = QUEUED
+                self.blocked.append((Entry(lane, index, 1), CIRCUIT_OPEN))
 
     def settle(self, entry: Entry, *, is_ok: bool) -> None:
         """Take note of how a task ended for good, and of what follows for others."""

@@ -19,6 +19,8 @@ on Linux, with the id of the boot; setting the wall clock changes nothing.
   whole rate granted just now.  Without a file, nothing was granted.
 - Where a system tells no boot id, a grant that lies in the future counts as
   just made: nobody waits longer than `per_s` for it, and nobody gets more.
+- Python before 3.10 counts from the start of each process on macOS: there, and
+  only there, a quota does not hold across processes.
 
 Two machines on one network folder have clocks of their own: a quota holds for
 each of them, not for both.

@@ -179,10 +179,10 @@ class TaskCancelled(NamedTuple):
 
 
 class TaskBlocked(NamedTuple):
-    """A task cannot run because something that it needs, `by`, did not succeed."""
+    """A task cannot run: something that it needs did not succeed, or its stage was given up."""
 
     task: str
-    by: str
+    why: str
 
 
 class TaskPlanned(NamedTuple):

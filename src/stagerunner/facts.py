@@ -60,6 +60,7 @@ class Facts(NamedTuple):
     marker: Optional[Marker] = None
     marker_fault: str = ''
     has_run: bool = False
+    has_failed: bool = False
     broken: Tuple[Reason, ...] = ()
     resume_point: Optional[ResumePoint] = None
     restart_why: str = ''
@@ -94,7 +95,8 @@ class Observer:
         stage = task.stage
         expanded = expand_inputs(self.root, stage.inputs)
         if expanded.missing:
-            return Facts(trouble=self._missing(task, expanded.missing[0]))
+            return Facts(trouble=self._missing(task, expanded.missing[0]),
+                         marker=self.ledger.look(task)[0])
         unnamed = [name for name in expanded.names if not is_text(name)]
         if unnamed:
             return Facts(trouble=StageError(f'input {ascii(unnamed[0])} has a name that is not '
@@ -147,6 +149,7 @@ class Observer:
             inputs=inputs, unmatched=unmatched, program=program, parts=parts, key=key,
             marker=marker, marker_fault=fault,
             has_run=marker is not None or self.ledger.has_run(task),
+            has_failed=marker is None and self.ledger.has_failed(task),
             broken=self._broken(task, marker) if marker and marker.key == key else (),
             resume_point=point, restart_why=why, has_leftover=os.path.lexists(private),
             trouble=found[0] if found else None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Callable
 from typing import NamedTuple
+from typing import Optional
 
 from stagerunner.errors import Unreadable
 from stagerunner.events import Event
@@ -24,6 +25,7 @@ from stagerunner.publish import prepare
 from stagerunner.publish import private_folder
 from stagerunner.resume import Binding
 from stagerunner.resume import final_offset
+from stagerunner.resume import forget
 from stagerunner.resume import forget_progress
 from stagerunner.resume import restore
 from stagerunner.resume import unreadable
@@ -31,6 +33,9 @@ from stagerunner.resume import write_binding
 from stagerunner.state.marker import marker_path
 from stagerunner.state.names import StateNames
 from stagerunner.tasks import Task
+
+#: A processor that asks for a longer wait than a day is not believed.
+LONGEST_DELAY_S = 86_400
 
 
 class Footing(NamedTuple):
@@ -75,6 +80,7 @@ class Groundwork:
         point = decision.point
         make_folder(self.names.folder)
         names = task.names(self.root)
+        forget(names.retry(task.name))
         if point is None and task.stage.has_declared_files:
             discard(task.aside)
         if task.stage.checkpoint.enabled:
@@ -93,6 +99,17 @@ class Groundwork:
                 facts.key, attempt, self.run_id, self.shown(private),
                 point.line_offset if point else 0, inputs=stats_of(facts.inputs)))
         return Footing(private, made_ns)
+
+    def retry_after_s(self, task: Task) -> Optional[float]:
+        """Return the delay that a processor asked for in its retry file, None where it did not."""
+        try:
+            note = read_json(task.names(self.root).retry(task.name))
+        except Unreadable:
+            return None
+        wanted = note.get('retryAfterSec') if isinstance(note, dict) else None
+        if not isinstance(wanted, (int, float)) or isinstance(wanted, bool):
+            return None
+        return float(wanted) if 0 <= wanted <= LONGEST_DELAY_S else None
 
     def end_progress(self, task: Task, attempt: int, key: str, private: str) -> int:
         """Record that there is nothing to resume any more; return the total number of lines."""

@@ -91,10 +91,14 @@ class Ledger:
         return self.look(task)[0]
 
     def has_run(self, task: Task) -> bool:
-        """True when a task has succeeded or failed at some time."""
-        if task.is_member and self._book(task).journal.get(task.name) is not None:
-            return True
+        """True when a task has succeeded, or a plain one failed, at some time."""
+        if task.is_member:
+            return self._book(task).journal.get(task.name) is not None
         return os.path.lexists(self.names.stage(task.name))
+
+    def has_failed(self, task: Task) -> bool:
+        """True when the last that is known of a member of a fan-out is a failure."""
+        return task.is_member and self._book(task).journal.failure(task.name) is not None
 
     def fault(self, task: Task) -> str:
         """Return, once, what made the journal of a fan-out start anew."""

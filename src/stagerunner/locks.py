@@ -63,6 +63,11 @@ def run_lock(root: str, run_id: str) -> str:
     return os.path.join(root, FOLDER, '.run', f'{run_id}.lock')
 
 
+def history_lock(root: str) -> str:
+    """Return the path of the lock under which the history of completed runs is rewritten."""
+    return os.path.join(root, FOLDER, '.items', '.history.lock')
+
+
 def limit_lock(root: str, key: str, number: int) -> str:
     """Return the path of one of the locks of which each is a permit to run under this key."""
     return os.path.join(_limit_folder(root), f'{encode(key)}.{number}.lock')

@@ -78,6 +78,8 @@ def _reasons_to_run(stage: Stage, facts: Facts) -> List[Reason]:
         return [Reason('idempotency is disabled')]
     if facts.marker_fault:
         return [Reason('marker unreadable', facts.marker_fault)]
+    if facts.has_failed:
+        return [Reason('failed before')]
     if marker is None:
         return [Reason('marker missing' if facts.has_run else 'never ran')]
     if marker.key != facts.key:

@@ -76,7 +76,7 @@ class Rehearsal(Performer):
 
     def _name(self, position: int) -> str:
         group = self.by_position.get(position)
-        return group.stage.name if group else ''
+        return '' if group is None else group.stage.name
 
     def _pending(self, positions: Sequence[int]) -> List[str]:
         """Return the stages at some positions that would run, or may."""

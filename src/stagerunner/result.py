@@ -53,6 +53,8 @@ class Result(NamedTuple):
     total_lines: Optional[int] = None
     usage: Usage = Usage()
     wait_s: float = 0.0
+    #: What the processor asked for before the next attempt, in seconds.
+    retry_after_s: Optional[float] = None
     isolation: Dict[str, Any] = {}
 
 
@@ -75,6 +77,9 @@ class Performer:
         """Find out which tasks a stage has, when all is done that it needs; False: unknown yet."""
         group.expand()
         return True
+
+    def gave_up(self, result: Result) -> None:
+        """Take note that a task failed for good."""
 
     def finish(self, group: Group, *, is_ok: bool) -> None:
         """Take note that all tasks of a stage are settled, or that the run ends without them."""

@@ -184,14 +184,21 @@ def forget_progress(names: StateNames, task: str) -> None:
 
     Durably: brought back by a power cut, the next record would bind it.
     """
-    path = names.progress(task)
+    if forget(names.progress(task)):
+        try:
+            sync_folder(names.folder)
+        except OSError as error:
+            raise StateError(names.progress(task), os_fault(error)) from error
+
+
+def forget(path: str) -> bool:
+    """Remove what a processor left in `state/`, if it is there; True when it was."""
     try:
         is_there = os.path.lexists(path)
         remove_tree(path)
-        if is_there:
-            sync_folder(names.folder)
     except OSError as error:
-        raise StateError(names.progress(task), os_fault(error)) from error
+        raise StateError(path, os_fault(error)) from error
+    return is_there
 
 
 def tells_lengths(names: StateNames, task: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Dict
 from typing import List
 from typing import Mapping
 from typing import NamedTuple
+from typing import Optional
 from typing import Sequence
 from typing import Tuple
 
@@ -54,6 +55,7 @@ from stagerunner.state.run import INTERRUPTED
 from stagerunner.state.run import RunRecord
 from stagerunner.state.run import forget_old_runs
 from stagerunner.state.run import forget_run
+from stagerunner.state.run import started_at
 from stagerunner.state.run import sweep
 from stagerunner.state.run import write_run
 from stagerunner.task import Attempts
@@ -75,6 +77,9 @@ class Request(NamedTuple):
     keeps_going: bool = False
     wanted: Wanted = Wanted()
     rates: Rates = Rates()
+    circuit_breaker: Optional[int] = None
+    #: Go on with a run that was not finished, under its id.
+    resumes: bool = False
 
 
 class Parts(NamedTuple):
@@ -127,7 +132,10 @@ def execute(request: Request, parts: Parts) -> int:
                        stamp(parts.clock.now()), pid=parts.pid, host=parts.host)
     try:
         lock.note(_holder(parts, run_id, record.started_at))
-        forget_run(names, run_id)
+        if request.resumes:
+            record = record._replace(started_at=started_at(names, run_id) or record.started_at)
+        else:
+            forget_run(names, run_id)
         write_run(names, record)
         emit = Broadcast(parts.sinks)
         try:
@@ -144,6 +152,8 @@ def execute(request: Request, parts: Parts) -> int:
         sweep(names, workspace.root)
         forget_old_runs(names, workspace.root, workspace.pipeline.keep_runs)
     finally:
+        for sink in parts.sinks:
+            sink.close()
         lock.release()
     return exit_code
 
@@ -227,7 +237,8 @@ def _run_tasks(request: Request, parts: Parts,
     performer = Attempts(setting, observer, parts.launcher, parts.clock, emit, groups,
                          Permits(workspace.root, parts.clock, request.rates))
     scheduler = Scheduler(performer, parts.clock, parts.stop, emit, Rules(
-        request.lock_timeout_s, request.workers, request.keeps_going), parts.spread)
+        request.lock_timeout_s, request.workers, request.keeps_going,
+        request.circuit_breaker), parts.spread)
     staleness = Staleness(observer, emit)
     try:
         performer.require_isolation()
@@ -237,6 +248,8 @@ def _run_tasks(request: Request, parts: Parts,
         staleness.warn_of_taken(selection.taken)
         outcome = scheduler.run(selection.groups)
         staleness.warn_of_later(selection.later)
+        for warning in request.rates.warnings:
+            emit(Warned('', warning))
         return outcome, performer.surroundings.of_run()
     finally:
         parts.launcher.close()

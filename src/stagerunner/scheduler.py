@@ -17,6 +17,7 @@ from typing import Sequence
 from typing import Tuple
 
 from stagerunner import retry
+from stagerunner.agenda import CIRCUIT_OPEN
 from stagerunner.agenda import Agenda
 from stagerunner.agenda import Entry
 from stagerunner.agenda import Lane
@@ -56,12 +57,15 @@ class Outcome(NamedTuple):
 class Rules(NamedTuple):
     """How a run wants its tasks done.
 
-    `keeps_going` overrides the `stopOnFailure` of every stage.
+    `keeps_going` overrides the `stopOnFailure` of every stage.  After
+    `circuit_breaker` permanent failures in a row the rest of a fan-out is
+    blocked (None: never).
     """
 
     lock_timeout_s: float
     workers: int = 1
     keeps_going: bool = False
+    circuit_breaker: Optional[int] = None
 
 
 #: Where several hold, the first of these is the exit code (contract, exit codes).
@@ -100,6 +104,8 @@ class Scheduler:
         #: Since when a lane's stage is held by another run, and an attempt waits for a permit.
         self.busy_since: Dict[int, float] = {}
         self.short_since: Dict[int, Tuple[float, str]] = {}
+        #: How many tasks of a lane have failed for good since one did not.
+        self.streaks: Dict[int, int] = {}
         self.passed_on = 0
         self.first_failure: Optional[str] = None
         self.codes: List[int] = []
@@ -132,7 +138,8 @@ class Scheduler:
                 agenda.close(lane)
             elif agenda.blocked:
                 entry, by = agenda.blocked.popleft()
-                self.emit(TaskBlocked(entry.name, by))
+                why = by if by == CIRCUIT_OPEN else _did_not_succeed(by)
+                self.emit(TaskBlocked(entry.name, why))
                 self.teller.count(entry.name, 'blocked')
                 agenda.settle(entry, is_ok=False)
             else:
@@ -141,7 +148,7 @@ class Scheduler:
     def _open(self, lane: Lane) -> None:
         group = lane.group
         if lane.blocked_by:
-            self.emit(TaskBlocked(group.stage.name, lane.blocked_by))
+            self.emit(TaskBlocked(group.stage.name, _did_not_succeed(lane.blocked_by)))
             self.agenda.block(lane)
             return
         try:
@@ -270,8 +277,21 @@ class Scheduler:
     def _settle(self, entry: Entry, result: Result) -> None:
         self.teller.task(result)
         if result.status == BROKEN:
+            self.performer.gave_up(result)
             self._take_failure(result.task.name, result.exit_code, entry.lane)
         self.agenda.settle(entry, is_ok=result.status in (DONE, SKIPPED))
+        self._watch_circuit(entry.lane, result)
+
+    def _watch_circuit(self, lane: Lane, result: Result) -> None:
+        """Block the rest of a fan-out when one task after the other fails for good."""
+        limit = self.rules.circuit_breaker
+        if limit is None or not lane.group.is_fan_out:
+            return
+        is_bad = result.status == BROKEN and result.error_class == retry.PERMANENT
+        streak = self.streaks.get(lane.position, 0) + 1 if is_bad else 0
+        self.streaks[lane.position] = streak
+        if streak == limit:
+            self.agenda.break_off(lane)
 
     def _take_failure(self, name: str, exit_code: int, lane: Lane) -> None:
         self.first_failure = self.first_failure or name
@@ -284,8 +304,11 @@ class Scheduler:
             return None
         if result.exit_code != FAILED:
             return retry.Verdict(None, 'not a matter of trying again')
-        return retry.decide(result.attempt, result.error_class, result.task.stage.retry,
-                            self.spread())
+        verdict = retry.decide(result.attempt, result.error_class, result.task.stage.retry,
+                               self.spread())
+        if verdict.delay_s is not None and result.retry_after_s is not None:
+            return verdict._replace(delay_s=result.retry_after_s)
+        return verdict
 
     def _wait_for_lock(self, entry: Entry, result: Result) -> None:
         """Another run has the stage: look again soon, as long as the caller is willing to."""
@@ -331,3 +354,7 @@ class Scheduler:
                 self.performer.finish(lane.group, is_ok=False)
                 if lane.group.is_fan_out:
                     self.teller.end(lane.group.stage.name)
+
+
+def _did_not_succeed(name: str) -> str:
+    return f'{name} did not succeed'

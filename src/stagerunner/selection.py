@@ -17,6 +17,7 @@ from stagerunner.events import Event
 from stagerunner.events import Reason
 from stagerunner.events import Warned
 from stagerunner.facts import Observer
+from stagerunner.graph import closure
 from stagerunner.plan import SKIP
 from stagerunner.plan import decide
 from stagerunner.state.marker import marker_path
@@ -46,6 +47,8 @@ class Selection(NamedTuple):
 
 def select(groups: Sequence[Group], wanted: Wanted) -> Selection:
     """Return who takes part; raises `UsageError` for names and combinations that make no sense."""
+    if wanted == Wanted():
+        return Selection(list(groups), [], [], frozenset())
     by_name = {group.stage.name: group for group in groups}
     for flag, names in (('--only', wanted.only), ('--until', wanted.until),
                         ('--force', wanted.force),
@@ -94,15 +97,11 @@ def _chosen(groups: Sequence[Group], by_name: dict, wanted: Wanted) -> Set[int]:
 
 def _upstream(groups: Sequence[Group], positions: Set[int]) -> Set[int]:
     """Return everything that the stages at some positions need, directly or not."""
-    found: Set[int] = set()
-    queue = list(positions)
-    while queue:
-        group = groups[queue.pop()]
-        for position in (*group.needs, *group.pairs):
-            if position not in found:
-                found.add(position)
-                queue.append(position)
-    return found
+    names = [group.stage.name for group in groups]
+    needs = {group.stage.name: [names[position] for position in (*group.needs, *group.pairs)]
+             for group in groups}
+    found = closure(needs, [names[position] for position in positions])
+    return {group.stage.position for group in groups if group.stage.name in found} - positions
 
 
 class Staleness:

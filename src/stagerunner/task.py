@@ -235,6 +235,12 @@ class Attempts(Performer):
     def stop(self, *, at_once: bool) -> None:
         self.launcher.stop_all(ASKED_TO_STOP, at_once=at_once)
 
+    def gave_up(self, result: Result) -> None:
+        journal = self.ledger.journal(result.task) if self.holds.has(result.task) else None
+        if journal is not None:
+            journal.append_failure(result.task.name, stamp(self.clock.now()), result.error_class,
+                                   result.error, result.attempt)
+
     def finish(self, group: Group, *, is_ok: bool) -> None:
         try:
             if group.is_fan_out and is_ok and group.stage.name in self.holds.locks:
@@ -327,11 +333,12 @@ class Attempts(Performer):
 
         They are worth nothing when they may come from other bytes than were hashed.
         """
+        asked_s = self.ground.retry_after_s(under_way.task)
         if not (under_way.task.stage.checkpoint.enabled and self._inputs_held(under_way)):
             discard(under_way.private)
             discard(under_way.task.aside)
         return self._result(under_way, ended, status)._replace(
-            error=error, error_class=error_class, exit_code=exit_code)
+            error=error, error_class=error_class, exit_code=exit_code, retry_after_s=asked_s)
 
     def _inputs_held(self, under_way: _Attempt) -> bool:
         facts = under_way.facts

@@ -39,7 +39,9 @@ class Teller:
         self.fan_outs[stage] = (self.clock.monotonic(), {})
 
     def end(self, stage: str) -> None:
-        """All tasks of a fan-out that will ever be settled are."""
+        """All tasks of a fan-out that will be settled are; of one that never began, nothing."""
+        if stage not in self.fan_outs:
+            return
         began, counts = self.fan_outs.pop(stage)
         self.emit(StageEnded(stage, stamp(self.clock.now()), self.clock.monotonic() - began,
                              counts))

@@ -361,6 +361,40 @@ def _same_output(rng: random.Random, document: Dict[str, Any]) -> Any:
     return document, 1
 
 
+def _bad_need(rng: random.Random, document: Dict[str, Any]) -> Any:
+    stage = rng.choice(document['stages'])
+    stage['dependsOn'] = rng.choice([['nowhere'], [stage['name']], [''], [5], 'x', {}, [[]]])
+    return document, 1
+
+
+def _cycle(rng: random.Random, document: Dict[str, Any]) -> Any:
+    needs = rng.choice([['three'], ['two', 'three'], ['three', 'three']])
+    for name, key, value in (('one', 'dependsOn', needs), ('two', 'inputs', ['o/one/x']),
+                             ('three', rng.choice(['inputs', 'jobs']), ['o/two'])):
+        document['stages'].append({
+            'name': name, 'processor': 'bin/a.py', 'outputDir': f'o/{name}',
+            key: [{'name': 'j', 'inputs': value}] if key == 'jobs' else value})
+    return document, 1
+
+
+def _fan_out(rng: random.Random, document: Dict[str, Any]) -> Any:
+    key, value = rng.choice([
+        ('jobs', []), ('jobs', ['x', 'X']), ('jobs', [{}]), ('jobs', [7]), ('jobs', ['con']),
+        ('forEach', 'nowhere'), ('forEach', 5), ('forEach', ''), ('maxWorkers', 0),
+        ('max_workers', 'x'), ('stopOnFailure', 1), ('quota', 3), ('quota', {'x': 0}),
+        ('quota', {'x': {'wait': 1}}), ('limit', {}), ('limit', [3]),
+        ('params', {'x': [{'y': '{item.id}'}]}), ('env', {'X': '{item.path}'})])
+    rng.choice(document['stages'])[key] = value
+    return document, 1
+
+
+def _collection(rng: random.Random, document: Dict[str, Any]) -> Any:
+    document['items'] = {'papers': rng.choice([
+        5, {}, {'glob': 'x', 'list': []}, {'glob': '../x'}, {'list': ['x', 'x']}, {'list': [5]},
+        {'jsonl': 'x'}, {'jsonl': 'nowhere.jsonl', 'id': 'x'}, {'queue': False}, {'globs': 'x'}])}
+    return document, None if document['items']['papers'] == {'globs': 'x'} else 1
+
+
 MUTATIONS: Dict[str, Callable[[random.Random, Dict[str, Any]], Any]] = {
     'required key deleted': _delete_key, 'unknown key': _unknown_key,
     'wrong type': _wrong_type, 'duplicate key': _duplicate_key, 'twin name': _twin_name,
@@ -369,7 +403,8 @@ MUTATIONS: Dict[str, Callable[[random.Random, Dict[str, Any]], Any]] = {
     'bad token': _bad_token, 'bit flipped': _flip, 'bytes deleted': _delete_byte,
     'truncated': _truncate, 'spliced': _splice, 'encoding': _encoding,
     'surroundings': _surroundings, 'nothing': _nothing, 'huge': _huge,
-    'interpreter': _interpreter, 'environment': _environment, 'same output': _same_output}
+    'interpreter': _interpreter, 'environment': _environment, 'same output': _same_output,
+    'bad need': _bad_need, 'cycle': _cycle, 'fan-out': _fan_out, 'collection': _collection}
 
 
 # -- the judge --------------------------------------------------------------------------------

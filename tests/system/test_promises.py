@@ -150,8 +150,10 @@ def told(workspace: Workspace, done: Finished) -> Dict[str, bytes]:
                 err=done.err.encode('utf-8'))
 
 
-@LAUNCHERS
-@pytest.mark.parametrize('name', ['fails', 'raises', 'works'])
+@pytest.mark.parametrize('name, launcher', [
+    ('fails', 'warm'), ('raises', 'spawn'), ('works', 'warm'),
+    *(pytest.param(*case, marks=pytest.mark.campaign)
+      for case in (('fails', 'spawn'), ('raises', 'warm'), ('works', 'spawn')))])
 def test_no_value_of_a_secret_is_written_or_printed(workspace: Workspace, launcher: str,
                                                     name: str) -> None:
     """Whole and in parts, in logs, records, metrics and messages; the words around it stay."""
@@ -263,3 +265,64 @@ def test_a_stage_runs_on_as_many_cores_as_it_may(workspace: Workspace, launcher:
     assert done.code == 0, done
     assert workspace.read('state/logs/r/one.1.log') == '1 1\n'
     assert workspace.read('state/logs/r/all.1.log') == f'{cores} {cores}\n'
+
+
+# -- the process ---------------------------------------------------------------------
+
+#: Writes down its descriptors, and those of what it was started by.
+OPENS = '''\
+"""Write down what is open."""
+import json
+import os
+
+
+def opened(process):
+    """Return what the descriptors of a process lead to."""
+    found = {}
+    for name in os.listdir('/proc/%s/fd' % process):
+        try:
+            found[name] = os.readlink('/proc/%s/fd/%s' % (process, name))
+        except OSError:
+            continue
+    return found
+
+
+seen = [opened('self'), opened(os.getppid())]
+with open(os.path.join(os.environ['PIPELINE_OUTPUT_DIR'], 'seen.json'), 'w') as target:
+    json.dump([seen, os.getsid(0) == os.getpgrp() == os.getpid()], target)
+'''
+
+
+@LAUNCHERS
+def test_a_processor_has_its_lock_open_and_its_keeper_has_nothing(workspace: Workspace,
+                                                                  launcher: str) -> None:
+    """No other lock, state or log: who is forked from the keeper cannot hold any either."""
+    workspace.simple(OPENS)
+    workspace.pipeline(stage('before'), stage())
+
+    done = workspace.run('--launcher', launcher)
+
+    assert done.code == 0, done
+    (own, keepers), leads = workspace.json('data/work/seen.json')
+    inside = str(workspace.root)
+    assert leads and own.pop('0') == '/dev/null'
+    assert own.pop('1').startswith('pipe:') and own.pop('2').startswith('pipe:')
+    assert [path for path in own.values() if not path.startswith('/proc/')] == [
+        f'{inside}/locks/work.lock']
+    assert keepers and not [path for path in keepers.values() if path.startswith(inside)]
+
+
+@LAUNCHERS
+def test_a_keeper_that_dies_is_replaced_within_the_run(workspace: Workspace,
+                                                       launcher: str) -> None:
+    workspace.simple('import os, signal\nif os.environ["PIPELINE_ATTEMPT"] == "1":\n'
+                     '    os.kill(os.getppid(), signal.SIGKILL)\n    signal.pause()\n'
+                     'open(os.environ["PIPELINE_OUTPUT_DIR"] + "/out", "w").close()\n',
+                     retry={'baseDelaySec': 0})
+
+    done = workspace.run('--launcher', launcher)
+
+    assert done.code == 0, done
+    first, second = workspace.json('state/stage_work.json')['attempts']
+    assert (first['exitCode'], second['status']) == (-9, 'ok')
+    assert second['isolation'] == first['isolation']

@@ -9,6 +9,7 @@ from typing import List
 
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
+from stagerunner.commands.flags import Loaded
 from stagerunner.commands.flags import add_config
 from stagerunner.commands.flags import add_selection
 from stagerunner.commands.flags import load_all
@@ -30,6 +31,8 @@ from stagerunner.launch.system import make_launcher
 from stagerunner.locks import TIMEOUT_S
 from stagerunner.report.console import Console
 from stagerunner.report.console import JsonLines
+from stagerunner.report.log import LEVELS
+from stagerunner.report.log import LogFile
 from stagerunner.report.metrics import Metrics
 from stagerunner.report.rehearsed import DryRun
 from stagerunner.run import Parts
@@ -38,7 +41,9 @@ from stagerunner.run import execute
 from stagerunner.run import foretell
 from stagerunner.run import new_run_id
 from stagerunner.state.checkpoint import PipelineCheckpoint
+from stagerunner.state.history import VersionHistory
 from stagerunner.state.names import StateNames
+from stagerunner.state.run import unfinished_run
 from stagerunner.state.stage import StageRecords
 
 #: Signals that end a run in good order; the last one is what CTRL_BREAK is called on Windows.
@@ -55,6 +60,8 @@ def add_arguments(parser: Any) -> None:
     parser.add_argument('--keep-going', action='store_true',
                         help='after a failure go on with everything that does not need what '
                         'failed')
+    parser.add_argument('--resume', action='store_true',
+                        help='go on with the last run that was not finished, under its id')
     parser.add_argument('--dry-run', action='store_true',
                         help='say what would be done and why, and change nothing')
     parser.add_argument('--enable-experimental', action='store_true',
@@ -71,6 +78,11 @@ def add_arguments(parser: Any) -> None:
     parser.add_argument('--launcher', choices=LAUNCHERS, default=LAUNCHERS[0],
                         help='start Python processors from a warm interpreter where that is the '
                         'same (warm), or each afresh (spawn) (default: %(default)s)')
+    parser.add_argument('--log-file', metavar='FILE',
+                        help='append what happens to this file, a line with time and level each')
+    parser.add_argument('--log-level', choices=LEVELS,
+                        help='leave out of it what matters less (default: that of the config, '
+                        'else INFO)')
     parser.add_argument('--quiet', action='store_true',
                         help='print failures, retries and the result only')
 
@@ -90,12 +102,17 @@ def main(arguments: Any, system: Any) -> int:
     python, version = interpreter_version(workspace.pipeline.python, workspace.root,
                                           os.path.basename(arguments.pipeline))
     names = StateNames(workspace.root)
+    unfinished = (unfinished_run(names, workspace.root, arguments.run_id) if arguments.resume
+                  else None)
+    if arguments.resume and unfinished is None:
+        system.err.line(f'note: there is no unfinished run to go on with; this is run {run_id}')
+    run_id = unfinished or run_id
     many = workers_of(arguments, system, loaded)
     for warning in many.warnings:
         system.err.line(f'warning: {warning}')
     request = Request(workspace, run_id, arguments.lock_timeout, python, version,
                       arguments.isolation, many.n, arguments.keep_going, wanted_of(arguments),
-                      loaded.rates)
+                      loaded.rates, loaded.settings.circuit_breaker, unfinished is not None)
     stop = Stop()
     parts = Parts(clock=clock, stop=stop, launcher=Launcher(), sinks=(),
                   environment=system.environment, spread=system.spread, pid=system.pid,
@@ -107,7 +124,7 @@ def main(arguments: Any, system: Any) -> int:
         try:
             return execute(request, parts._replace(
                 launcher=make_launcher(clock, stop, arguments.launcher),
-                sinks=_sinks(arguments, system, names, run_id, clock)))
+                sinks=_sinks(arguments, system, loaded, run_id, clock)))
         except StateError as error:
             if not stop.is_requested:
                 raise
@@ -128,13 +145,21 @@ def _rehearse(request: Request, parts: Parts, arguments: Any, system: Any) -> in
     return REFUSED if forecast.troubles else OK
 
 
-def _sinks(arguments: Any, system: Any, names: StateNames, run_id: str,
+def _sinks(arguments: Any, system: Any, loaded: Loaded, run_id: str,
            clock: Clock) -> List[Sink]:
     """Return who listens; what is printed comes after what is written."""
+    names = StateNames(loaded.workspace.root)
+    more: List[Sink] = []
+    if loaded.settings.version_history_path:
+        more.append(VersionHistory(loaded.workspace.root, loaded.settings.version_history_path,
+                                   loaded.workspace.pipeline.version))
+    if arguments.log_file:
+        asked = arguments.log_level or loaded.settings.log_level
+        more.append(LogFile(arguments.log_file, asked if asked in LEVELS else LEVELS[0], clock))
     console: Sink = JsonLines(system.out) if arguments.json else Console(
         system.out, system.err, clock, is_quiet=arguments.quiet)
     return [StageRecords(names, run_id), PipelineCheckpoint(names, clock),
-            Metrics(names.metrics(run_id)), console]
+            Metrics(names.metrics(run_id), names.textfile(run_id)), *more, console]
 
 
 def _listen(stop: Stop) -> list:  # type: ignore[type-arg]

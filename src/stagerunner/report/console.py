@@ -159,7 +159,7 @@ _LINES: Dict[type, Callable[[Any], str]] = {
         f'[RETRY] {event.task} attempt {event.attempt} of {event.max_attempts} in '
         f'{event.delay_s:.3g}s ({event.error_class}: {printable(event.error)})'),
     TaskFailed: _failed,
-    TaskBlocked: lambda event: f'[BLOCKED] {event.task} ({event.by} did not succeed)',
+    TaskBlocked: lambda event: f'[BLOCKED] {event.task} ({event.why})',
     TaskPlanned: lambda event: (
         f'{event.decision:6} {event.task} ({reasons_text(event.reasons)})'),
     StageEnded: _fan_out,

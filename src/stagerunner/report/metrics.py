@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 from typing import Dict
+from typing import Optional
 from typing import Tuple
 
 from stagerunner.events import AttemptEnded
@@ -22,7 +23,9 @@ from stagerunner.events import TaskRetrying
 from stagerunner.events import TaskSkipped
 from stagerunner.events import TaskThrottled
 from stagerunner.events import stage_of
+from stagerunner.files import write_bytes
 from stagerunner.files import write_json
+from stagerunner.report.textfile import metrics_text
 
 _STATUS = {TaskDone: 'ok', TaskSkipped: 'skipped', TaskFailed: 'failed',
            TaskInterrupted: 'interrupted', TaskCancelled: 'cancelled', TaskBlocked: 'blocked'}
@@ -33,8 +36,9 @@ _WORST_FIRST = ('interrupted', 'failed', 'blocked', 'cancelled', 'ok', 'skipped'
 class Metrics(Sink):
     """Counts statuses, attempts and seconds, and writes them when the run ends."""
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, textfile: Optional[str] = None):
         self.path = path
+        self.textfile = textfile
         self.rows: Dict[str, Dict[str, Any]] = {}
         self.started: RunStarted
         self.retries = 0
@@ -63,7 +67,10 @@ class Metrics(Sink):
         elif type(event) in _STATUS:
             self._settle(event)
         elif isinstance(event, RunEnded):
-            write_json(self.path, self._summary(event), durable=False)
+            summary = self._summary(event)
+            write_json(self.path, summary, durable=False)
+            if self.textfile is not None:
+                write_bytes(self.textfile, metrics_text(summary).encode('utf-8'), durable=False)
 
     def _settle(self, event: Any) -> None:
         """Take note of how a task ended; of a fan-out's the first error is kept."""
@@ -100,6 +107,6 @@ class Metrics(Sink):
             'runId': ended.run_id, 'timestamp': ended.at, 'pipeline': self.started.pipeline,
             'state': ended.state, 'stages': rows, 'totalStages': len(rows)}, **counts,
             durationSec=round(ended.duration_s, 6), retries=self.retries,
-            attempts=sum(row['attempts'] for row in rows),
+            workers=self.started.workers, attempts=sum(row['attempts'] for row in rows),
             throttled=sum(row.get('throttled', 0) for row in rows),
             throttledSec=round(sum(row.get('throttledSec', 0.0) for row in rows), 6))

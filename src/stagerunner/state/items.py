@@ -28,7 +28,6 @@ from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
 from stagerunner.errors import os_fault
 from stagerunner.files import digest_bytes
-from stagerunner.files import parse_json
 from stagerunner.files import quarantine
 from stagerunner.files import sync_folder
 from stagerunner.files import write_blocks
@@ -99,14 +98,13 @@ class ItemJournal:
         `StateError` for a newer format and for a file that cannot be read.
         """
         self.fault = ''
-        self._reopen()
         try:
+            self._reopen()
             self._catch_up()
         except Unreadable:
             # An append of another process may have been half visible; under its lock none is.
             with self._take_lock():
-                self._reopen()
-                self._catch_up_or_start_anew()
+                self._catch_up_or_start_anew(is_new=True)
         return self.fault
 
     def get(self, task: str) -> Optional[Marker]:
@@ -121,7 +119,8 @@ class ItemJournal:
             return Marker(as_text(value['task']), as_text(value['key']), as_text(value['runId']),
                           as_text(value['doneAt']), float(value['durationSec']),
                           value['staged'] is True, dict(rest, inputs=value['inputs']), outputs)
-        except (Unreadable, KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        except (Unreadable, KeyError, TypeError, ValueError, AttributeError, OverflowError,
+                RecursionError):
             # With a good checksum only somebody who wrote it by hand can have done this.
             return None
 
@@ -133,7 +132,7 @@ class ItemJournal:
         place = self._failed.get(task)
         try:
             return None if place is None else dict(self._decode(place))
-        except (Unreadable, TypeError, ValueError):
+        except (Unreadable, TypeError, ValueError, RecursionError):
             return None
 
     @property
@@ -221,10 +220,8 @@ class ItemJournal:
                     continue
                 raise StateError(self.path, os_fault(error)) from error
             try:
-                if self._file is None or not os.path.samestat(os.fstat(descriptor),
-                                                              os.fstat(self._file)):
-                    self._reopen()
-                self._catch_up_or_start_anew()
+                self._catch_up_or_start_anew(is_new=self._file is None or not os.path.samestat(
+                    os.fstat(descriptor), os.fstat(self._file)))
                 if self._file is not None:
                     if os.fstat(descriptor).st_size > self._end:
                         os.ftruncate(descriptor, self._end)
@@ -249,12 +246,13 @@ class ItemJournal:
             if not os.path.islink(self.path):
                 raise StateError(self.path, os_fault(error)) from error
         if os.path.islink(self.path) or not os.path.isfile(self.path):
-            self.close()
-            with self._take_lock():
-                self._start_anew('is not a regular file')
+            raise Unreadable(self.path, 'is not a regular file')
 
-    def _catch_up_or_start_anew(self) -> None:
+    def _catch_up_or_start_anew(self, *, is_new: bool = False) -> None:
+        """Take in what is new, of a file that `is_new` all of it; the lock is held."""
         try:
+            if is_new:
+                self._reopen()
             self._catch_up()
         except Unreadable as error:
             self._start_anew(error.fault)
@@ -358,7 +356,7 @@ class ItemJournal:
         line = self._line(place)
         if not is_sealed(line):
             raise Unreadable(self.path, f'is damaged at byte {place}')
-        value = parse_json(line, self.path)
+        value = json.loads(line.decode('ascii'))
         del value['crc']
         return value
 
@@ -381,8 +379,7 @@ class ItemJournal:
             # All is safe in the old file; what it wants is room, so it is not asked soon again.
             self.compact_bytes = 2 * self._end
             return
-        self._reopen()
-        self._catch_up_or_start_anew()
+        self._catch_up_or_start_anew(is_new=True)
 
     def _living_lines(self) -> Iterator[bytes]:
         yield seal({'format': FORMAT, 'stage': self.stage})

@@ -25,6 +25,10 @@ class StateNames:
         """The figures of a run."""
         return os.path.join(self.folder, f'metrics_{run_id}.json')
 
+    def textfile(self, run_id: str) -> str:
+        """The figures of a run for a collector of metrics."""
+        return os.path.join(self.folder, f'metrics_{run_id}.prom')
+
     def stage(self, task: str) -> str:
         """The last result of a task, for people."""
         return os.path.join(self.folder, f'stage_{task}.json')

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 from typing import Dict
 from typing import Iterator
+from typing import List
 from typing import NamedTuple
 from typing import Optional
 
 from stagerunner import __version__
 from stagerunner.errors import StateError
+from stagerunner.errors import Unreadable
 from stagerunner.errors import os_fault
 from stagerunner.files import leftovers
+from stagerunner.files import read_json
 from stagerunner.files import remove_tree
 from stagerunner.files import write_json
 from stagerunner.locks import lock_folders
@@ -49,9 +53,58 @@ def _to_json(record: RunRecord) -> Dict[str, Any]:
             'firstFailure': record.first_failure, 'isolation': record.isolation}
 
 
+def started_at(names: StateNames, run_id: str) -> Optional[str]:
+    """Return when a former run with this id began, None where nothing can be read of it."""
+    found = _read(names, run_id).get('startedAt')
+    return found if isinstance(found, str) else None
+
+
+def _read(names: StateNames, run_id: str) -> Dict[str, Any]:
+    try:
+        record = read_json(names.run(run_id))
+    except Unreadable:
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def unfinished_run(names: StateNames, root: str, run_id: Optional[str] = None) -> Optional[str]:
+    """Return the last run that was not completed and is not alive, or `run_id` if it is one.
+
+    What failed before the last completed run is settled by that one.
+    """
+    for candidate in [run_id] if run_id else reversed(_all_runs(names)):
+        state = _read(names, candidate).get('state')
+        if state in (FAILED, INTERRUPTED):
+            return candidate
+        if state == RUNNING and _is_dead(root, candidate):
+            return candidate
+        if state == COMPLETED:
+            return None
+    return None
+
+
+def _all_runs(names: StateNames) -> List[str]:
+    try:
+        return names.finished_runs()
+    except FileNotFoundError:
+        return []
+
+
+def _is_dead(root: str, run_id: str) -> bool:
+    """True when nobody holds the lock of a run; leaves no file behind."""
+    path = run_lock(root, run_id)
+    if not os.path.lexists(path):
+        return True
+    lock = try_lock(path)
+    if lock is None:
+        return False
+    lock.release()
+    return True
+
+
 def forget_run(names: StateNames, run_id: str) -> None:
     """Remove the figures and logs of a former run with this id; its record is about to be new."""
-    for path in (names.metrics(run_id), names.logs(run_id)):
+    for path in (names.metrics(run_id), names.textfile(run_id), names.logs(run_id)):
         _remove(path)
 
 
@@ -63,7 +116,8 @@ def forget_old_runs(names: StateNames, root: str, keep: int) -> None:
         if lock is None:
             continue
         try:
-            for path in (names.metrics(run_id), names.logs(run_id), names.run(run_id)):
+            for path in (names.metrics(run_id), names.textfile(run_id), names.logs(run_id),
+                         names.run(run_id)):
                 remove_tree(path)
         except PermissionError:
             # Somebody reads one of them (Windows): the record stays, the next run tries again.
