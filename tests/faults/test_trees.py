@@ -27,7 +27,6 @@ from faults.harness import environment
 from faults.harness import kill
 from faults.harness import need_linux
 from faults.harness import parent_of
-from faults.harness import real_interpreter
 from faults.harness import sizes
 from support import PATIENCE_S
 from support import Workspace
@@ -248,31 +247,6 @@ os.replace('stands.tmp-' + name, 'stands-' + name)
 last()
 '''
 
-#: A runner with four workers, as far as processes go: the launcher, and four jobs in it.
-FOUR_WORKERS = '''\
-"""Start four jobs and wait for them."""
-import hashlib
-import os
-import sys
-
-sys.path.insert(0, sys.argv[1])
-from stagerunner.clock import Clock
-from stagerunner.clock import Stop
-from stagerunner.launch.job import Job
-from stagerunner.launch.linux import LinuxLauncher
-
-launcher = LinuxLauncher(Clock(), Stop(), is_warm=sys.argv[2] == 'warm')
-path = os.path.abspath('bin/work.py')
-with open(path, 'rb') as source:
-    digest = hashlib.sha256(source.read()).hexdigest()
-for name in sys.argv[3:]:
-    assert launcher.start(Job(
-        name, ('bin/work.py',), dict(os.environ, STAYS_AS=name, WITH_FAMILY='1'), os.getcwd(),
-        os.path.abspath('log-' + name), sys.executable, ((path, digest),))) is None
-while True:
-    launcher.wait(None)
-'''
-
 JOBS = ('a', 'b', 'c', 'd')
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -467,10 +441,10 @@ def test_processors_of_four_workers_die_with_their_runner(size: int, launcher: s
     tally = Tally(f'kill -9 of four workers, {launcher}', SEED)
     longest = 0.0
     for number in range(size):
-        workspace = Workspace(tmp_path / f'{number}').simple(STAYS)
-        workspace.write('four.py', FOUR_WORKERS)
+        workspace = Workspace(tmp_path / f'{number}').simple(STAYS, jobs=[
+            {'name': job, 'env': {'STAYS_AS': job, 'WITH_FAMILY': '1'}} for job in JOBS])
         with tally.trial(f'kill {number}') as trial:
-            command = [real_interpreter(), 'four.py', str(install.root / 'src'), launcher, *JOBS]
+            command = install.command(workspace, '--launcher', launcher, '--max-workers', '4')
             longest = max(longest, _kill_runner(command, workspace, JOBS, trial))
     tally.notes['gone_max'] = f'{longest:.3f}s'
     tally.conclude()
