@@ -23,10 +23,10 @@ from support import stage
 
 pytestmark = pytest.mark.integration
 
-FLAGS = ['--pipeline', '--run-id', '--max-workers', '--keep-going', '--dry-run',
+FLAGS = ['--pipeline', '--run-id', '--max-workers', '--keep-going', '--resume', '--dry-run',
          '--enable-experimental', '--config', '--only', '--until', '--force', '--resume-from',
-         '--resume', '--log-file', '--log-level', '--lock-timeout', '--isolation', '--launcher',
-         '--quiet', '--json', '--version', '--help']
+         '--lock-timeout', '--isolation', '--launcher', '--log-file', '--log-level', '--quiet',
+         '--json', '--version', '--help']
 
 FAILS = 'import sys\nprint("so far")\nsys.exit("it cannot be done")\n'
 

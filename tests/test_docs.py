@@ -13,6 +13,8 @@ import pytest
 from stagerunner import definition
 from stagerunner import errors
 from stagerunner import keys
+from stagerunner import settings
+from stagerunner.cli import COMMANDS
 from stagerunner.environment import Given
 from stagerunner.environment import variables
 from stagerunner.locks import TIMEOUT_S
@@ -355,7 +357,7 @@ def flags_in(text):
 
 
 def test_the_readme_names_every_flag_and_no_other(main):
-    shown = ''.join(main(*command, '--help').out for command in [[], ['plan'], ['doctor']])
+    shown = ''.join(main(command, '--help').out for command in COMMANDS)
 
     assert flags_in(README.read_text('utf-8')) == flags_in(shown)
 
@@ -392,6 +394,13 @@ def test_the_readme_names_other_spellings_and_what_a_job_may_have():
         assert re.search(rf'^\| `{main}` .*\(also spelled `{other}`\)', text, re.M)
     row = re.search(r'^\| `jobs` \|.*', text, re.M).group()
     assert {key for key in keys.JOB.keys if f'`{key}`' in row} == set(keys.JOB.keys)
+
+
+def test_the_readme_has_every_key_of_the_config_and_no_other():
+    named = first_column(section(README, 'The config'))
+
+    assert {name.partition('.')[0] for name in named} == set(settings.CONFIG.keys) - {
+        'v2_features'}
 
 
 @pytest.mark.parametrize('record', ['IDEMPOTENCY', 'CHECKPOINT', 'RETRY', 'RESOURCES', 'STAGE',
