@@ -14,15 +14,19 @@ from fakes import ListSink
 from stagerunner.clock import Stop
 from stagerunner.errors import StateError
 from stagerunner.events import AttemptEnded
+from stagerunner.events import StageEnded
+from stagerunner.events import TaskBlocked
 from stagerunner.events import TaskCancelled
 from stagerunner.events import TaskDone
 from stagerunner.events import TaskFailed
 from stagerunner.events import TaskInterrupted
 from stagerunner.events import TaskRetrying
 from stagerunner.events import TaskSkipped
+from stagerunner.events import TaskThrottled
 from stagerunner.result import BROKEN
 from stagerunner.result import BUSY
 from stagerunner.result import SKIPPED
+from stagerunner.result import THROTTLED
 from stagerunner.retry import PERMANENT
 from stagerunner.retry import TRANSIENT
 from stagerunner.retry import UNKNOWN
@@ -336,3 +340,284 @@ def test_a_failure_that_comes_while_stopping_is_not_tried_again(waiting):
 
     assert waiting.performer.started == [('a', 1)]
     assert [event.task for event in waiting.sink.of(TaskInterrupted)] == ['a']
+
+
+# -- many at once ----------------------------------------
+
+class Plant(Shop):
+    """A scheduler with several workers over stages that a test says."""
+
+    def __init__(self, workspace: Workspace, clock: Any):
+        super().__init__(workspace, FakePerformer(clock))
+        self.rules = Rules(10.0, workers=2)
+        self.stages: List[Any] = []
+        self.collection: dict = {'list': ['x', 'y', 'z']}
+
+    def groups(self) -> List[Group]:
+        self.workspace.pipeline(*self.stages, items={'docs': self.collection})
+        return make_groups(load(str(self.workspace.pipeline_file)))
+
+    def run(self, **rules: Any) -> Outcome:
+        self.rules = self.rules._replace(**rules)
+        scheduler = Scheduler(self.performer, self.clock, self.stop, self.sink, self.rules,
+                              lambda: 0.0)
+        return scheduler.run(self.groups())
+
+    def names(self) -> List[str]:
+        return [name for name, _ in self.performer.started]
+
+    def of(self, kind: type) -> List[str]:
+        return [event.task for event in self.sink.of(kind)]
+
+
+@pytest.fixture
+def plant(workspace: Workspace, clock: Any) -> Iterator[Plant]:
+    plant = Plant(workspace, clock)
+    yield plant
+    plant.stop.close()
+
+
+def items(name: str, source: str = 'data/input/in.txt', **keys: Any) -> Any:
+    """Return a stage with a task for each of the items x, y and z."""
+    return stage(name, forEach='docs', inputs=[source], outputDir=f'data/{name}/{{item.id}}',
+                 **keys)
+
+
+def test_with_one_worker_a_stage_is_done_before_the_next_begins(plant):
+    plant.stages = [items('one'), items('two', 'data/one/{item.id}/f')]
+
+    assert plant.run(workers=1) == Outcome(None, 0)
+    assert plant.names() == ['one[x]', 'one[y]', 'one[z]', 'two[x]', 'two[y]', 'two[z]']
+
+
+def test_with_more_an_item_that_has_come_far_goes_first(plant):
+    plant.stages = [items('one'), items('two', 'data/one/{item.id}/f')]
+
+    plant.run(workers=2)
+
+    assert plant.names() == ['one[x]', 'one[y]', 'two[x]', 'two[y]', 'one[z]', 'two[z]']
+
+
+def test_a_stage_that_depends_on_a_later_one_comes_after_it(plant):
+    plant.stages = [stage('a', dependsOn=['c']), stage('b'), stage('c')]
+
+    plant.run(workers=1)
+
+    assert plant.names() == ['b', 'c', 'a']
+
+
+def test_a_retry_that_waits_takes_no_slot(plant):
+    plant.stages = [stage('work', jobs=['j1', 'j2', 'j3'])]
+    plant.performer.will('work[j1]', failed())
+
+    assert plant.run(workers=1).exit_code == 0
+    assert plant.performer.started == [('work[j1]', 1), ('work[j2]', 1), ('work[j3]', 1),
+                                       ('work[j1]', 2)]
+    assert plant.passed_s() == 0.5
+
+
+class Crowded(FakePerformer):
+    """Remembers how many attempts were under way at most."""
+
+    most = 0
+
+    def wait(self, timeout_s: Any) -> List[Any]:
+        self.most = max(self.most, len(self.under_way))
+        return super().wait(timeout_s)
+
+
+@pytest.mark.parametrize('workers, keys, most', [
+    (1, {}, 1), (2, {}, 2), (9, {}, 3), (9, {'maxWorkers': 2}, 2), (2, {'maxWorkers': 9}, 2)])
+def test_no_more_run_at_once_than_workers_and_the_cap_allow(plant, clock, workers, keys, most):
+    plant.performer = Crowded(clock)
+    plant.stages = [items('one', **keys)]
+
+    plant.run(workers=workers)
+
+    assert plant.performer.most == most and len(plant.names()) == 3
+
+
+def test_a_stage_at_its_cap_leaves_the_other_workers_to_others(plant, clock):
+    plant.performer = Crowded(clock)
+    plant.stages = [items('one', maxWorkers=1), items('two')]
+
+    plant.run(workers=2)
+
+    assert plant.names()[:2] == ['one[x]', 'two[x]'] and plant.performer.most == 2
+
+
+def throttled(**fields: Any) -> dict:
+    return dict({'status': THROTTLED, 'error': 'gemini', 'wait_s': 0.4}, **fields)
+
+
+def test_who_waits_for_a_permit_lets_others_go_and_is_told_once(plant):
+    plant.stages = [stage('a'), stage('b')]
+    plant.performer.will('a', throttled(), throttled(wait_s=0.0))
+
+    assert plant.run(workers=1).exit_code == 0
+    assert plant.performer.started == [('a', 1)] * 3 + [('b', 1)]
+    assert plant.sink.of(TaskThrottled) == [
+        TaskThrottled('a', 'gemini', pytest.approx(0.45))]
+
+
+def test_a_throttled_stage_does_not_hold_up_another(plant):
+    plant.stages = [stage('a'), stage('b')]
+    plant.performer.will('a', throttled())
+
+    plant.run(workers=2)
+
+    assert plant.names() == ['a', 'b', 'a']
+
+
+def test_a_permit_that_comes_back_is_asked_for_at_once(plant):
+    """The run went on to wait for the time at which it had wanted to ask again."""
+    plant.stages = [stage('work', jobs=['j1', 'j2'], limit='scarce')]
+    plant.performer.will('work[j1]', {'duration_s': 1.0})
+    plant.performer.will('work[j2]', throttled(wait_s=60.0))
+
+    assert plant.run(workers=2).exit_code == 0
+    assert plant.passed_s() < 60
+    assert plant.sink.of(TaskThrottled)[0].waited_s == pytest.approx(1.0)
+
+
+def test_a_stage_that_another_run_has_does_not_hold_up_another(plant):
+    plant.stages = [stage('a'), stage('b')]
+    plant.performer.will('a', BUSY_RESULT, BUSY_RESULT)
+
+    assert plant.run(workers=2).exit_code == 0
+    assert plant.names() == ['a', 'b', 'a', 'a']
+
+
+def test_a_request_to_stop_ends_the_wait_for_a_permit(plant):
+    plant.stages = [stage('a')]
+    plant.performer.will('a', *[throttled()] * 99)
+    plant.performer.during_wait = lambda: plant.stop.request(signal.SIGTERM)
+
+    plant.run()
+
+    assert plant.of(TaskCancelled) == ['a'] and plant.passed_s() < 1
+
+
+# -- failures of some ----------------------------------------
+
+DEPENDENT = [stage('a'), stage('b', inputs=['data/a/f']), stage('c'),
+             stage('d', inputs=['data/b/f'])]
+
+
+@pytest.mark.parametrize('workers', [1, 2])
+def test_with_keep_going_only_what_needs_a_failed_stage_is_left_out(plant, workers):
+    plant.stages = DEPENDENT
+    plant.performer.will('a', failed(PERMANENT))
+
+    assert plant.run(workers=workers, keeps_going=True) == Outcome('a', 1)
+    assert plant.names() == ['a', 'c']
+    assert plant.sink.of(TaskBlocked) == [TaskBlocked('b', 'a'), TaskBlocked('d', 'a')]
+    assert not plant.sink.of(TaskCancelled)
+
+
+def test_a_stage_may_say_that_its_failure_stops_nobody(plant):
+    plant.stages = [stage('a', stopOnFailure=False), *DEPENDENT[1:]]
+    plant.performer.will('a', failed(PERMANENT))
+
+    assert plant.run(workers=1) == Outcome('a', 1)
+    assert plant.names() == ['a', 'c'] and plant.of(TaskBlocked) == ['b', 'd']
+
+
+def test_a_failed_item_blocks_its_own_way_and_what_gathers(plant):
+    plant.stages = [items('one'), items('two', 'data/one/{item.id}/f'),
+                    stage('all', inputs=['data/two'])]
+    plant.performer.will('one[y]', failed(PERMANENT))
+
+    assert plant.run(keeps_going=True) == Outcome('one[y]', 1)
+    assert sorted(plant.names()) == ['one[x]', 'one[y]', 'one[z]', 'two[x]', 'two[z]']
+    assert plant.sink.of(TaskBlocked) == [TaskBlocked('two[y]', 'one[y]'),
+                                          TaskBlocked('all', 'two[y]')]
+    assert [(event.stage, event.counts) for event in plant.sink.of(StageEnded)] == [
+        ('one', {'ok': 2, 'failed': 1}), ('two', {'ok': 2, 'blocked': 1})]
+
+
+def test_a_fan_out_after_a_failed_stage_is_blocked_as_a_whole_with_all_that_follow(plant):
+    plant.stages = [stage('a'), items('one', 'data/a/f'), items('two', 'data/one/{item.id}/f'),
+                    stage('all', inputs=['data/two'])]
+    plant.performer.will('a', failed(PERMANENT))
+
+    plant.run(keeps_going=True)
+
+    assert plant.sink.of(TaskBlocked) == [TaskBlocked('one', 'a'), TaskBlocked('two', 'a'),
+                                          TaskBlocked('all', 'a')]
+    assert not plant.sink.of(StageEnded)
+
+
+def test_after_a_failure_what_runs_ends_and_the_rest_is_cancelled(plant):
+    plant.stages = [items('one'), items('two', 'data/one/{item.id}/f')]
+    plant.performer.will('one[x]', failed(PERMANENT))
+
+    assert plant.run(workers=2) == Outcome('one[x]', 1)
+    assert plant.of(TaskDone) == ['one[y]']
+    assert plant.of(TaskBlocked) == ['two[x]']
+    assert plant.sink.of(TaskCancelled) == [
+        TaskCancelled(task, 'one[x] failed') for task in ('one[z]', 'two[y]', 'two[z]')]
+    assert {event.stage: event.counts for event in plant.sink.of(StageEnded)} == {
+        'one': {'failed': 1, 'ok': 1, 'cancelled': 1}, 'two': {'blocked': 1, 'cancelled': 2}}
+
+
+def test_what_waited_for_another_attempt_when_the_run_halts_has_failed(plant):
+    plant.stages = [stage('a', retry={'baseDelaySec': 3600, 'maxDelaySec': 3600}), stage('b')]
+    plant.performer.will('a', failed(error='too busy'))
+    plant.performer.will('b', failed(PERMANENT, duration_s=1.0))
+
+    assert plant.run(workers=2) == Outcome('b', 1)
+    assert plant.of(TaskFailed) == ['b', 'a'] and plant.passed_s() == 1.0
+
+
+def test_of_several_failures_the_gravest_gives_the_exit_code(plant):
+    plant.stages = [stage('a'), stage('b'), stage('c')]
+    plant.performer.will('a', failed(PERMANENT))
+    plant.performer.will('b', failed(PERMANENT, exit_code=5))
+
+    assert plant.run(keeps_going=True) == Outcome('a', 5)
+
+
+def test_a_fan_out_over_nothing_is_done(plant):
+    plant.collection = {'glob': 'data/input/*.nothing'}
+    plant.stages = [items('one'), stage('all', dependsOn=['one'])]
+
+    assert plant.run() == Outcome(None, 0)
+    assert plant.names() == ['all']
+    assert [(event.stage, event.counts) for event in plant.sink.of(StageEnded)] == [('one', {})]
+
+
+class Lost(FakePerformer):
+    """Cannot tell the items of stage `one`; remembers which stages came to an end, and how."""
+
+    def __init__(self, clock: Any):
+        super().__init__(clock)
+        self.finished: List[Any] = []
+
+    def expand(self, group: Group) -> bool:
+        if group.stage.name == 'one':
+            raise StateError('rows.jsonl', 'is damaged')
+        return super().expand(group)
+
+    def finish(self, group: Group, *, is_ok: bool) -> None:
+        self.finished.append((group.stage.name, is_ok))
+
+
+def test_a_stage_whose_items_cannot_be_told_has_failed_as_a_whole(plant, clock):
+    plant.performer = Lost(clock)
+    plant.stages = [items('one'), items('two', 'data/one/{item.id}/f'), stage('c')]
+
+    assert plant.run(keeps_going=True) == Outcome('one', 5)
+    assert plant.of(TaskFailed) == ['one'] and plant.of(TaskBlocked) == ['two']
+    assert plant.names() == ['c']
+    assert sorted(plant.performer.finished) == [('c', True), ('one', False), ('two', False)]
+
+
+def test_stages_that_a_run_leaves_in_the_middle_are_let_go_of(plant, clock):
+    plant.performer = Lost(clock)
+    plant.stages = [stage('a'), stage('b'), stage('c')]
+    plant.performer.will('a', failed(PERMANENT))
+
+    plant.run(workers=1)
+
+    assert plant.performer.finished == [('a', False)]

@@ -118,6 +118,7 @@ class Scheduler:
         while True:
             self._advance()
             self._start_what_can()
+            self._forget_timers()
             if not self.running and not self.timers:
                 break
             self._wait()
@@ -231,6 +232,11 @@ class Scheduler:
         self.timers_made += 1
         heapq.heappush(self.timers, _Timer(self.clock.monotonic() + delay_s, self.timers_made,
                                            lane, entry, result))
+
+    def _forget_timers(self) -> None:
+        """Wait for no lane that goes on already, because a permit came back meanwhile."""
+        while self.timers and self.timers[0].entry is None and not self.timers[0].lane.is_paused:
+            heapq.heappop(self.timers)
 
     def _drop_timers(self) -> None:
         """Settle what waited for another attempt: there will be none."""
