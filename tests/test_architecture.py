@@ -35,6 +35,7 @@ LEVELS = {
     'producers': 2.5, 'state.names': 3, 'items': 3.2, 'workspace': 3,
     'state.run': 3.5, 'state.stage': 3.5, 'state.marker': 3.5, 'state.checkpoint': 3.5,
     'environment': 3.5, 'state.lines': 3, 'state.items': 3.6, 'state.history': 3.6, 'buckets': 3.5,
+    'state.entries': 3, 'state.snapshots': 3.2,
     'fingerprint': 4, 'tasks': 4, 'resume': 4, 'publish': 4,
     'permits': 4,
     'launch.job': 4, 'launch.boot': 4, 'launch.channel': 4, 'launch.processes': 4,
@@ -45,13 +46,21 @@ LEVELS = {
     'agenda': 5.5, 'holds': 5.5, 'groundwork': 5.8, 'telling': 5.8,
     'task': 6, 'rehearsal': 6, 'selection': 6, 'scheduler': 6.5,
     'run': 7,
+<<<<<<< HEAD
     'report.console': 8, 'report.rehearsed': 8.2, 'report.log': 8.2, 'report.textfile': 2.5,
     'commands.flags': 8.5, 'commands.run': 9, 'commands.plan': 9, 'commands.why': 9,
     'commands.doctor': 9, 'cli': 9.5,
+=======
+    'report.console': 8, 'report.rehearsed': 8.2,
+    'embedding.errors': 8, 'embedding.retrying': 8, 'embedding.quota': 8,
+    'embedding.defaults': 8, 'embedding.papers': 8, 'embedding.coordinator': 8.1,
+    'orchestrator_v2': 9,
+    'commands.flags': 8.5, 'commands.run': 9, 'commands.plan': 9, 'commands.doctor': 9, 'cli': 9.5,
+>>>>>>> h6
 }
 
 #: Packages hold a sentence each (the root: the version too) and import nothing.
-PACKAGES = ('', 'state', 'launch', 'report', 'commands')
+PACKAGES = ('', 'state', 'launch', 'report', 'commands', 'embedding')
 
 #: They run inside the processor: what is true of the runner's own process is not true of them.
 IN_THE_PROCESSOR = ('processor', 'launch.boot', 'launch.keeper', 'isolation')
@@ -59,10 +68,12 @@ IN_THE_PROCESSOR = ('processor', 'launch.boot', 'launch.keeper', 'isolation')
 #: Standard modules that are imported where they are used, by everybody, and why.
 LATE = {
     'ast': 'slow; needed only when a source is new',
+    'concurrent': 'slow; for programs that embed the runner only (FOR_PROGRAMS)',
     'ctypes': 'slow; Windows only',
     'difflib': 'slow; needed only for a mistake in a definition',
     'fcntl': 'POSIX only',
     'msvcrt': 'Windows only',
+    'pickle': 'slow; needed only for the processes of a program that embeds the runner',
     'queue': 'Windows only',
     'random': 'slow; needed only for a retry',
     'select': 'a library of its own; needed only when a signal came',
@@ -90,6 +101,10 @@ NEVER = {
     'logging': 'its handlers load socket',
 }
 
+#: What programs that embed the runner get all the same, where they ask for it: pools of threads
+#: and of processes.  Nothing that belongs to a run imports these modules.
+FOR_PROGRAMS = {('embedding.coordinator', 'concurrent')}
+
 #: Imported by these modules only.
 OWNED_MODULES = {
     'time': ('clock', 'launch.keeper'),
@@ -98,14 +113,15 @@ OWNED_MODULES = {
     'subprocess': ('launch.posix', 'launch.linux', 'launch.windows', 'launch.system'),
     'selectors': ('launch.posix',),
     'ctypes': ('launch.windows', 'sharing', 'isolation', 'launch.boot'),
-    'threading': ('launch.windows', 'sharing', 'limits'),
+    'threading': ('launch.windows', 'sharing', 'limits', 'embedding.papers',
+                  'embedding.coordinator'),
     'queue': ('launch.windows',),
     'fcntl': ('locks', 'files'),
     'msvcrt': ('locks',),
     'signal': ('launch.posix', 'launch.linux', 'launch.windows', 'commands.run', 'retry'),
     'argparse': ('cli',),
     'tempfile': ('cli',),
-    'random': ('cli',),
+    'random': ('cli', 'embedding.retrying'),
     'hashlib': ('files', 'launch.boot'),
 }
 
@@ -163,12 +179,17 @@ OWNED_TEXTS = {
 HARMLESS_TEXTS = {
     ('rules', 'state'): 'refused as an output folder',
     ('rules', 'locks'): 'refused as an output folder',
+<<<<<<< HEAD
     ('state.run', 'state'): 'a key of the record',
+=======
+    ('embedding.defaults', 'pipeline_checkpoint.json'): 'a default for the config of others',
+>>>>>>> h6
 }
 
 #: Who may catch everything without raising it again: the last line of the program, and of a
-#: processor's.
-LAST_LINE = ('cli', 'launch.boot', 'launch.keeper')
+#: processor's; and what calls a function of an embedding program for it.
+LAST_LINE = ('cli', 'launch.boot', 'launch.keeper', 'embedding.coordinator',
+             'embedding.retrying')
 
 LINES_PER_MODULE = 400
 LINES_PER_FUNCTION = 70
@@ -356,7 +377,8 @@ def imports_late_what_is_slow(module: Module) -> Found:
 
 def imports_nothing_forbidden(module: Module) -> Found:
     return [f'{module.name}:{line}: {name}: {NEVER[name]}'
-            for name, line in standard_imports(module.tree) if name in NEVER]
+            for name, line in standard_imports(module.tree)
+            if name in NEVER and (module.name, name) not in FOR_PROGRAMS]
 
 
 def imports_only_what_it_owns(module: Module) -> Found:
@@ -584,6 +606,17 @@ def test_no_table_allows_what_nobody_does(table, used):
     else:
         allowed = {(key, owner) for key, owners in table.items() for owner in owners}
         assert allowed - really == set()
+
+
+def test_only_programs_that_embed_the_runner_import_what_is_for_them():
+    faces = ('orchestrator_v2',)
+    users = {(name, own.module) for name, module in MODULES.items()
+             for own in own_imports(module.tree)
+             if own.module in faces or own.module.startswith('embedding.')}
+
+    assert {name for name, _ in users} == {'orchestrator_v2', 'embedding.coordinator'}
+    assert {(module.name, name) for module in MODULES.values()
+            for name, _ in standard_imports(module.tree) if name in NEVER} == FOR_PROGRAMS
 
 
 def test_the_front_door_is_thin_and_loads_the_command_line_only():

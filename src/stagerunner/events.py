@@ -10,6 +10,7 @@ from typing import Any
 from typing import Dict
 from typing import NamedTuple
 from typing import Optional
+from typing import Sequence
 from typing import Tuple
 
 #: Any of the records below.
@@ -38,21 +39,30 @@ class Reason(NamedTuple):
 
 
 class RunStarted(NamedTuple):
-    """A run begins; `stages` are the names of all that take part in it, as declared."""
+    """A run begins; `stages` are the names of all that take part in it, as declared.
+
+    `collections` says which of them fan out over which collection of items.
+    """
 
     run_id: str
     pipeline: str
     at: str
     stages: Tuple[str, ...]
     workers: int = 1
+    collections: Dict[str, str] = {}
 
 
 class StageExpanded(NamedTuple):
-    """It is known now over how many tasks (jobs or items) a stage fans out."""
+    """It is known now over how many tasks (jobs or items) a stage fans out.
+
+    Of `items` each has an `id` and, as it stands in the name of its task, an
+    `encoded` one; they are the collection itself and not a copy.
+    """
 
     stage: str
     tasks: int
     has_items: bool = False
+    items: Sequence[Any] = ()
 
 
 class StageEnded(NamedTuple):
@@ -212,6 +222,9 @@ class RunEnded(NamedTuple):
 
 class Sink:
     """Receives every event of a run, one at a time, in the order in which they happened."""
+
+    #: True: of a plan it also hears which items there are.
+    hears_expansions = False
 
     def receive(self, event: Event) -> None:
         """Take note of one event."""

@@ -103,6 +103,11 @@ def lock_folders(root: str) -> Tuple[str, str]:
     return os.path.join(root, FOLDER), os.path.dirname(run_lock(root, ''))
 
 
+def beside(path: str) -> str:
+    """Return the path of the journal of a checkpoint file, which is the file's lock as well."""
+    return f'{path}.journal'
+
+
 class Lock:
     """A lock that is held, until `release`; its descriptor may be inherited."""
 
@@ -187,6 +192,63 @@ def take_lock(path: str) -> Lock:
                     os.close(descriptor)
         except OSError as error:
             raise StateError(path, os_fault(error)) from error
+
+
+class Turns:
+    """A lock that is taken again and again, for moments; its file stays open in between.
+
+    Use it as a context, whose value is a descriptor of the locked file.  For
+    one thread at a time; a fork of the process opens the file anew.
+    """
+
+    def __init__(self, path: str):
+        self.path = path
+        self._descriptor: Optional[int] = None
+        self._pid = 0
+
+    def __enter__(self) -> int:
+        try:
+            while True:
+                descriptor = self._opened()
+                if descriptor is not None:
+                    while not _try_os_lock(descriptor):
+                        _wait_for_os_lock(descriptor)
+                        if sys.platform != 'win32':
+                            break
+                        # Whether it was got in time only another try can tell.
+                        _os_unlock(descriptor)
+                    if _is_still(self.path, descriptor):
+                        return descriptor
+                    self.close()
+        except OSError as error:
+            raise StateError(self.path, os_fault(error)) from error
+
+    def __exit__(self, *error: Any) -> None:
+        if self._descriptor is not None:
+            _os_unlock_now(self._descriptor)
+
+    def discard(self) -> None:
+        """Remove the file, whose lock is held, and let go of it."""
+        if os.name != 'nt':
+            _unlink_quietly(self.path)
+        self.close()
+        if os.name == 'nt':  # pragma: no cover - what is open cannot be removed there
+            _unlink_quietly(self.path)
+
+    def close(self) -> None:
+        """Let go of the file; the next turn opens it anew."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _opened(self) -> Optional[int]:
+        pid = os.getpid()
+        if self._descriptor is not None and self._pid != pid:
+            # A fork shares the lock of its parent, which so keeps nobody out.
+            self.close()
+        if self._descriptor is None:
+            self._descriptor, self._pid = _open(self.path), pid
+        return self._descriptor
 
 
 def holder_of(path: str) -> str:
@@ -295,6 +357,16 @@ def _os_unlock(descriptor: int) -> None:
         except OSError:
             # Closing it does the same.
             pass
+
+
+def _os_unlock_now(descriptor: int) -> None:
+    """Let go of a lock whose file stays open."""
+    if sys.platform == 'win32':  # pragma: no cover - run under wine by tests/windows
+        _os_unlock(descriptor)
+        return
+    import fcntl
+
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def _is_still(path: str, descriptor: int) -> bool:

@@ -27,6 +27,7 @@ from stagerunner.events import Event
 from stagerunner.events import RunEnded
 from stagerunner.events import RunStarted
 from stagerunner.events import Sink
+from stagerunner.events import StageExpanded
 from stagerunner.events import TaskPlanned
 from stagerunner.events import Warned
 from stagerunner.facts import Observer
@@ -212,10 +213,13 @@ class _Plans(Sink):
 
     def __init__(self, sinks: Sequence[Sink]):
         self.emit = Broadcast(sinks)
+        self.emit_expansion = Broadcast([sink for sink in sinks if sink.hears_expansions])
 
     def receive(self, event: Event) -> None:
         if isinstance(event, (TaskPlanned, Warned)):
             self.emit(event)
+        elif isinstance(event, StageExpanded):
+            self.emit_expansion(event)
 
 
 def _observer(request: Request, parts: Parts) -> Observer:
@@ -244,7 +248,9 @@ def _run_tasks(request: Request, parts: Parts,
         performer.require_isolation()
         emit(RunStarted(request.run_id, workspace.pipeline.name, stamp(parts.clock.now()),
                         tuple(group.stage.name for group in selection.groups),
-                        request.workers))
+                        request.workers, {group.stage.name: group.collection.name
+                                          for group in selection.groups
+                                          if group.collection is not None}))
         staleness.warn_of_taken(selection.taken)
         outcome = scheduler.run(selection.groups)
         staleness.warn_of_later(selection.later)

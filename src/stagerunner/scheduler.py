@@ -158,7 +158,8 @@ class Scheduler:
             self._fail_lane(lane, error)
             return
         if group.is_fan_out and is_known:
-            self.emit(StageExpanded(group.stage.name, len(group), group.collection is not None))
+            self.emit(StageExpanded(group.stage.name, len(group), group.collection is not None,
+                                    group.items or ()))
             self.teller.begin(group.stage.name)
         self.agenda.open(lane)
 

@@ -171,6 +171,10 @@ _LINES: Dict[type, Callable[[Any], str]] = {
 _CHATTER = (TaskSkipped, TaskStarted, TaskDone, StageEnded)
 
 
+#: Fields for sinks within the runner: too long for a line, and told item by item.
+_UNTOLD = ('items', 'collections')
+
+
 class JsonLines(Sink):
     """One JSON object per event, and nothing else."""
 
@@ -194,7 +198,7 @@ def _event_name(kind: type) -> str:
 def _plain(event: Any) -> Dict[str, Any]:
     return {_camel(name): [dict(zip(Reason._fields, entry)) if isinstance(entry, Reason)
                            else entry for entry in value] if isinstance(value, tuple) else value
-            for name, value in zip(event._fields, event)}
+            for name, value in zip(event._fields, event) if name not in _UNTOLD}
 
 
 def _camel(name: str) -> str:
