@@ -46,17 +46,12 @@ LEVELS = {
     'agenda': 5.5, 'holds': 5.5, 'groundwork': 5.8, 'telling': 5.8,
     'task': 6, 'rehearsal': 6, 'selection': 6, 'scheduler': 6.5,
     'run': 7,
-<<<<<<< HEAD
     'report.console': 8, 'report.rehearsed': 8.2, 'report.log': 8.2, 'report.textfile': 2.5,
     'commands.flags': 8.5, 'commands.run': 9, 'commands.plan': 9, 'commands.why': 9,
     'commands.doctor': 9, 'cli': 9.5,
-=======
-    'report.console': 8, 'report.rehearsed': 8.2,
     'embedding.errors': 8, 'embedding.retrying': 8, 'embedding.quota': 8,
     'embedding.defaults': 8, 'embedding.papers': 8, 'embedding.coordinator': 8.1,
     'orchestrator_v2': 9,
-    'commands.flags': 8.5, 'commands.run': 9, 'commands.plan': 9, 'commands.doctor': 9, 'cli': 9.5,
->>>>>>> h6
 }
 
 #: Packages hold a sentence each (the root: the version too) and import nothing.
@@ -179,11 +174,8 @@ OWNED_TEXTS = {
 HARMLESS_TEXTS = {
     ('rules', 'state'): 'refused as an output folder',
     ('rules', 'locks'): 'refused as an output folder',
-<<<<<<< HEAD
     ('state.run', 'state'): 'a key of the record',
-=======
     ('embedding.defaults', 'pipeline_checkpoint.json'): 'a default for the config of others',
->>>>>>> h6
 }
 
 #: Who may catch everything without raising it again: the last line of the program, and of a

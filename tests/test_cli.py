@@ -25,8 +25,8 @@ pytestmark = pytest.mark.integration
 
 FLAGS = ['--pipeline', '--run-id', '--max-workers', '--keep-going', '--resume', '--dry-run',
          '--enable-experimental', '--config', '--only', '--until', '--force', '--resume-from',
-         '--lock-timeout', '--isolation', '--launcher', '--log-file', '--log-level', '--quiet',
-         '--json', '--version', '--help']
+         '--lock-timeout', '--isolation', '--launcher', '--checkpoint-file', '--log-file',
+         '--log-level', '--quiet', '--json', '--version', '--help']
 
 FAILS = 'import sys\nprint("so far")\nsys.exit("it cannot be done")\n'
 

@@ -511,7 +511,8 @@ def test_with_keep_going_only_what_needs_a_failed_stage_is_left_out(plant, worke
 
     assert plant.run(workers=workers, keeps_going=True) == Outcome('a', 1)
     assert plant.names() == ['a', 'c']
-    assert plant.sink.of(TaskBlocked) == [TaskBlocked('b', 'a'), TaskBlocked('d', 'a')]
+    assert plant.sink.of(TaskBlocked) == [TaskBlocked('b', 'a did not succeed'),
+                                          TaskBlocked('d', 'a did not succeed')]
     assert not plant.sink.of(TaskCancelled)
 
 
@@ -530,8 +531,8 @@ def test_a_failed_item_blocks_its_own_way_and_what_gathers(plant):
 
     assert plant.run(keeps_going=True) == Outcome('one[y]', 1)
     assert sorted(plant.names()) == ['one[x]', 'one[y]', 'one[z]', 'two[x]', 'two[z]']
-    assert plant.sink.of(TaskBlocked) == [TaskBlocked('two[y]', 'one[y]'),
-                                          TaskBlocked('all', 'two[y]')]
+    assert plant.sink.of(TaskBlocked) == [TaskBlocked('two[y]', 'one[y] did not succeed'),
+                                          TaskBlocked('all', 'two[y] did not succeed')]
     assert [(event.stage, event.counts) for event in plant.sink.of(StageEnded)] == [
         ('one', {'ok': 2, 'failed': 1}), ('two', {'ok': 2, 'blocked': 1})]
 
@@ -543,8 +544,9 @@ def test_a_fan_out_after_a_failed_stage_is_blocked_as_a_whole_with_all_that_foll
 
     plant.run(keeps_going=True)
 
-    assert plant.sink.of(TaskBlocked) == [TaskBlocked('one', 'a'), TaskBlocked('two', 'a'),
-                                          TaskBlocked('all', 'a')]
+    assert plant.sink.of(TaskBlocked) == [TaskBlocked('one', 'a did not succeed'),
+                                          TaskBlocked('two', 'a did not succeed'),
+                                          TaskBlocked('all', 'a did not succeed')]
     assert not plant.sink.of(StageEnded)
 
 

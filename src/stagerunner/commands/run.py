@@ -78,6 +78,9 @@ def add_arguments(parser: Any) -> None:
     parser.add_argument('--launcher', choices=LAUNCHERS, default=LAUNCHERS[0],
                         help='start Python processors from a warm interpreter where that is the '
                         'same (warm), or each afresh (spawn) (default: %(default)s)')
+    parser.add_argument('--checkpoint-file', metavar='FILE',
+                        help='keep the file of all stages and items here (default: that of the '
+                        'config, else state/pipeline_checkpoint.json)')
     parser.add_argument('--log-file', metavar='FILE',
                         help='append what happens to this file, a line with time and level each')
     parser.add_argument('--log-level', choices=LEVELS,
@@ -145,6 +148,14 @@ def _rehearse(request: Request, parts: Parts, arguments: Any, system: Any) -> in
     return REFUSED if forecast.troubles else OK
 
 
+def _checkpoint_file(arguments: Any, loaded: Loaded) -> str:
+    """Return the path of the checkpoint file: of a flag from here, of the config from the root."""
+    if arguments.checkpoint_file:
+        return os.path.abspath(str(arguments.checkpoint_file))
+    inside = loaded.settings.checkpoint_file
+    return os.path.join(loaded.workspace.root, inside) if inside else ''
+
+
 def _sinks(arguments: Any, system: Any, loaded: Loaded, run_id: str,
            clock: Clock) -> List[Sink]:
     """Return who listens; what is printed comes after what is written."""
@@ -158,7 +169,9 @@ def _sinks(arguments: Any, system: Any, loaded: Loaded, run_id: str,
         more.append(LogFile(arguments.log_file, asked if asked in LEVELS else LEVELS[0], clock))
     console: Sink = JsonLines(system.out) if arguments.json else Console(
         system.out, system.err, clock, is_quiet=arguments.quiet)
-    return [StageRecords(names, run_id), PipelineCheckpoint(names, clock),
+    checkpoint = PipelineCheckpoint(names, clock, _checkpoint_file(arguments, loaded),
+                                    resumes=arguments.resume)
+    return [StageRecords(names, run_id), checkpoint,
             Metrics(names.metrics(run_id), names.textfile(run_id)), *more, console]
 
 
