@@ -5,6 +5,8 @@ import pytest
 from stagerunner.events import AttemptEnded
 from stagerunner.events import Reason
 from stagerunner.events import RunStarted
+from stagerunner.events import StageEnded
+from stagerunner.events import StageExpanded
 from stagerunner.events import TaskDone
 from stagerunner.events import TaskFailed
 from stagerunner.events import TaskInterrupted
@@ -111,3 +113,48 @@ def test_only_the_newest_attempts_are_kept(tell):
 def test_reasons_are_spelled_out():
     assert reasons_to_json((Reason('never ran'),)) == [
         {'cause': 'never ran', 'path': '', 'old': None, 'new': None}]
+
+
+# -- stages with many tasks -------------------------------------------------------------
+
+def test_the_record_of_a_fan_out_counts_its_tasks_and_has_the_first_error(tell):
+    found = tell(StageExpanded('a', 3, True), TaskDone('a[x]', 'now', 0.1, 1, 'key', 0),
+                 TaskFailed('a[y]', 'now', 0.1, 1, 'permanent', 'exit code 65', '', ()),
+                 TaskFailed('a[z]', 'now', 0.1, 1, 'permanent', 'exit code 66', '', ()),
+                 StageEnded('a', 'now', 1.5, {'ok': 1, 'failed': 2}))
+
+    assert found == {'lastStatus': 'failed', 'lastDurationSec': 1.5, 'idempotencyKey': None,
+                     'lastError': 'a[y]: exit code 65', 'runId': 'r1',
+                     'tasks': {'ok': 1, 'failed': 2}, 'attempts': []}
+
+
+def test_an_item_has_a_record_of_its_own_until_it_is_done(tell, names):
+    failed = TaskFailed('a[y]', 'now', 0.1, 1, 'permanent', 'exit code 65', '', ())
+    tell(StageExpanded('a', 1, True), failed)
+    before = read_json(names.stage('a[y]'))
+
+    tell(TaskDone('a[y]', 'now', 0.1, 1, 'key', 0))
+
+    assert before['lastError'] == 'exit code 65'
+    assert read_json(names.stage('a[y]')) is None
+
+
+@pytest.mark.parametrize('counts', [
+    {'skipped': 2},
+    {'skipped': 1, 'blocked': 1},
+    {'cancelled': 2},
+], ids=['skipped', 'blocked', 'cancelled'])
+def test_a_fan_out_that_did_nothing_leaves_its_record_alone(counts, tell):
+    """A stage that waited for another one in vain was not interrupted, nor did it fail."""
+    former = tell(StageExpanded('a', 2, True), StageEnded('a', 'now', 1.5, {'ok': 2}))
+
+    found = tell(StageExpanded('a', 2, True), StageEnded('a', 'later', 0.1, counts))
+
+    assert found == former and former['lastStatus'] == 'ok'
+
+
+def test_a_fan_out_that_a_halt_left_unfinished_was_interrupted(tell):
+    found = tell(StageExpanded('a', 2, False), StageEnded('a', 'now', 1, {
+        'ok': 1, 'cancelled': 1}))
+
+    assert (found['lastStatus'], found['tasks']) == ('interrupted', {'ok': 1, 'cancelled': 1})

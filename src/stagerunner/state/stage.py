@@ -77,8 +77,8 @@ class StageRecords(Sink):
         self.attempts.pop(task, None)
 
     def _write_fan_out(self, ended: StageEnded) -> None:
-        """Write the record of a stage with many tasks, unless all were skipped."""
-        if not set(ended.counts) - {'skipped'}:
+        """Write the record of a stage with many tasks, unless none of them did anything."""
+        if not set(ended.counts) - {'skipped', 'blocked', 'cancelled'}:
             return
         is_ok = not set(ended.counts) - {'ok', 'skipped'}
         write_json(self.names.stage(ended.stage), {
