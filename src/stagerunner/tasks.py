@@ -24,7 +24,7 @@ from stagerunner.errors import DefinitionError
 from stagerunner.graph import find_cycle
 from stagerunner.items import Item
 from stagerunner.items import expand
-from stagerunner.items import fill
+from stagerunner.items import filler
 from stagerunner.producers import Producers
 from stagerunner.spelling import encode
 from stagerunner.state.names import AsideNames
@@ -113,6 +113,7 @@ class Group:
         self.items: Optional[Tuple[Item, ...]] = None
         self.makers = self._makers(stage)
         self.home = os.path.join(root, *_fixed_part(stage.output_dir))
+        self.fill = filler(stage)
 
     @property
     def is_fan_out(self) -> bool:
@@ -145,7 +146,7 @@ class Group:
         stage, item, job, makers = self.stage, None, '', self.makers
         if self.items is not None:
             item = self.items[index]
-            stage = fill(stage, item)
+            stage = self.fill(item)
         elif stage.jobs:
             job, stage = stage.jobs[index]
             makers = self._makers(stage)
