@@ -58,6 +58,7 @@ from stagerunner.state.run import sweep
 from stagerunner.state.run import write_run
 from stagerunner.task import Attempts
 from stagerunner.task import Setting
+from stagerunner.tasks import expand_known
 from stagerunner.tasks import make_groups
 from stagerunner.workspace import Workspace
 
@@ -230,6 +231,7 @@ def _run_tasks(request: Request, parts: Parts,
         request.lock_timeout_s, request.workers, request.keeps_going), parts.spread)
     staleness = Staleness(observer, emit)
     try:
+        expand_known(selection.groups)
         performer.require_isolation()
         emit(RunStarted(request.run_id, workspace.pipeline.name, stamp(parts.clock.now()),
                         tuple(group.stage.name for group in selection.groups),

@@ -208,6 +208,13 @@ def in_order(groups: Sequence[Group]) -> List[Group]:
     return found
 
 
+def expand_known(groups: Sequence[Group]) -> None:
+    """Find out all items that no stage decides; raises `DefinitionError` before anything runs."""
+    for group in groups:
+        if not group.item_makers:
+            group.expand()
+
+
 def make_tasks(workspace: Workspace) -> List[Task]:
     """Return all tasks that can be known before anything has run."""
     found: List[Task] = []
