@@ -11,6 +11,7 @@ import pytest
 
 from engine import Engine
 from fakes import ListSink
+from stagerunner.errors import DefinitionError
 from stagerunner.events import TaskPlanned
 from stagerunner.events import Warned
 from stagerunner.run import Forecast
@@ -186,3 +187,49 @@ def test_what_gathers_items_that_are_not_known_yet_is_maybe(fan_out):
 
     assert oracle.decisions() == {'split': 'run', 'one[*]': 'maybe', 'two[*]': 'maybe',
                                   'gather': 'maybe'}
+
+
+# -- items that cannot be told ----------------------------------------
+
+@pytest.fixture
+def rows(engine: Engine) -> Engine:
+    """Return an engine over a stage for each row of a file that another stage copies."""
+    engine.workspace.processor(COPY)
+    engine.workspace.write('data/input/rows.jsonl', '{"id": "x"')
+    engine.workspace.pipeline(
+        stage('copy', inputs=['data/input/rows.jsonl']),
+        stage('each', forEach='rows', inputs=['{item.path}']),
+        stage('gather', inputs=['data/each']),
+        items={'rows': {'jsonl': 'data/copy/rows.jsonl', 'id': 'id'}})
+    return engine
+
+
+FAULT = "data/copy/rows.jsonl:1: not valid JSON at column 11: Expecting ',' delimiter"
+
+
+def test_rows_that_cannot_be_read_are_a_failure_of_their_stage(rows):
+    """The exit code said that nothing had run."""
+    assert rows.run(keeps_going=True) == 1
+    assert rows.ran() == ['copy'] and rows.error() == FAULT
+
+
+def test_a_plan_tells_of_rows_that_cannot_be_read(rows):
+    """A plan said nothing of that stage, and `--check` that there was nothing to do."""
+    rows.run()
+    oracle = Oracle(rows)
+
+    assert oracle.decisions() == {'copy': 'skip', 'each[*]': 'run', 'gather': 'run'}
+    assert oracle.ask() == Forecast(2, (f'each: {FAULT}',))
+    assert [event.message for event in oracle.sink.of(Warned)] == [f'would fail: {FAULT}']
+
+
+def test_rows_that_no_stage_makes_are_checked_before_anything_runs(rows):
+    definition = rows.workspace.json('pipeline.json')
+    definition['items']['rows']['jsonl'] = 'data/input/rows.jsonl'
+    rows.workspace.pipeline(*definition['stages'], items=definition['items'])
+
+    with pytest.raises(DefinitionError) as caught:
+        rows.run()
+
+    assert str(caught.value) == FAULT.replace('copy', 'input')
+    assert rows.ran() == [] and not rows.workspace.path('data/copy').exists()

@@ -537,12 +537,15 @@ def test_a_failed_item_blocks_its_own_way_and_what_gathers(plant):
         ('one', {'ok': 2, 'failed': 1}), ('two', {'ok': 2, 'blocked': 1})]
 
 
-def test_a_fan_out_after_a_failed_stage_is_blocked_as_a_whole_with_all_that_follow(plant):
+@pytest.mark.parametrize('workers', [1, 2])
+def test_a_fan_out_after_a_failed_stage_is_blocked_as_a_whole_with_all_that_follow(
+        plant, workers):
+    """With one worker the next stage over the same items looked for the first one's tasks."""
     plant.stages = [stage('a'), items('one', 'data/a/f'), items('two', 'data/one/{item.id}/f'),
                     stage('all', inputs=['data/two'])]
     plant.performer.will('a', failed(PERMANENT))
 
-    plant.run(keeps_going=True)
+    plant.run(keeps_going=True, workers=workers)
 
     assert plant.sink.of(TaskBlocked) == [TaskBlocked('one', 'a did not succeed'),
                                           TaskBlocked('two', 'a did not succeed'),
@@ -605,11 +608,12 @@ class Lost(FakePerformer):
         self.finished.append((group.stage.name, is_ok))
 
 
-def test_a_stage_whose_items_cannot_be_told_has_failed_as_a_whole(plant, clock):
+@pytest.mark.parametrize('workers', [1, 2])
+def test_a_stage_whose_items_cannot_be_told_has_failed_as_a_whole(plant, clock, workers):
     plant.performer = Lost(clock)
     plant.stages = [items('one'), items('two', 'data/one/{item.id}/f'), stage('c')]
 
-    assert plant.run(keeps_going=True) == Outcome('one', 5)
+    assert plant.run(keeps_going=True, workers=workers) == Outcome('one', 5)
     assert plant.of(TaskFailed) == ['one'] and plant.of(TaskBlocked) == ['two']
     assert plant.names() == ['c']
     assert sorted(plant.performer.finished) == [('c', True), ('one', False), ('two', False)]

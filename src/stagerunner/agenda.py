@@ -135,7 +135,9 @@ class Agenda:
     def close(self, lane: Lane) -> None:
         """Tell those who wait for the whole of a settled lane."""
         for dependent in lane.dependents:
-            is_needed = lane.group.stage.position in dependent.group.needs
+            # Of a lane that never began there are no tasks to go by.
+            is_needed = (lane.group.stage.position in dependent.group.needs
+                         or lane.blocked_by and lane in dependent.pairs)
             if lane.failure and is_needed:
                 dependent.blocked_by = dependent.blocked_by or lane.failure
             self._count_down(dependent)

@@ -124,10 +124,12 @@ def _pipeline_variables(given: Given) -> Dict[str, str]:
 def local_folders(stage: Stage, inherited: Mapping[str, str], root: str) -> tuple:  # type: ignore[type-arg]
     """Return the folders of the workspace from which a Python processor may load modules."""
     path = _declared(stage).get('PYTHONPATH', inherited.get('PYTHONPATH', ''))
+    if not path:
+        return ()
     inside, own = os.path.realpath(root), os.path.realpath(SOURCE_FOLDER)
     found = []
     # An empty entry is the working folder, which is the workspace.
-    for entry in path.split(os.pathsep) if path else ():
+    for entry in path.split(os.pathsep):
         folder = os.path.realpath(os.path.join(root, entry))
         if (folder + os.sep).startswith(inside + os.sep) and folder != own:
             found.append(folder)

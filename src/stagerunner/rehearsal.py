@@ -10,12 +10,14 @@ from typing import Optional
 from typing import Sequence
 from typing import Set
 
+from stagerunner.errors import RunnerError
 from stagerunner.events import Event
 from stagerunner.events import Reason
 from stagerunner.events import TaskPlanned
 from stagerunner.events import Warned
 from stagerunner.facts import Observer
 from stagerunner.plan import MAYBE
+from stagerunner.plan import RUN
 from stagerunner.plan import SKIP
 from stagerunner.plan import decide
 from stagerunner.plan import foresee
@@ -53,7 +55,14 @@ class Rehearsal(Performer):
             self.emit(TaskPlanned(f'{group.stage.name}[*]', group.stage.name, MAYBE,
                                   (Reason('upstream will run', makers[0]),)))
             return False
-        group.expand()
+        try:
+            group.expand()
+        except RunnerError as error:
+            name = group.stage.name
+            self.pending[name] = set()
+            self._tell_trouble(name, error)
+            self.emit(TaskPlanned(f'{name}[*]', name, RUN, (Reason(str(error)),)))
+            return False
         return True
 
     def start(self, task: Task, attempt: int) -> Optional[Result]:
@@ -66,13 +75,16 @@ class Rehearsal(Performer):
                          if task.item.id in self.pending.get(name, ())]
         decision = foresee(decision, facts, upstream)
         if facts.trouble and not upstream:
-            self.troubles.append(f'{task.name}: {facts.trouble}')
-            self.emit(Warned(task.name, f'would fail: {facts.trouble}'))
+            self._tell_trouble(task.name, facts.trouble)
         self.emit(TaskPlanned(task.name, task.stage.name, decision.action, decision.reasons))
         if decision.action == SKIP:
             return Result(task, SKIPPED, attempt)
         self.pending.setdefault(task.stage.name, set()).add(task.item.id if task.item else '')
         return Result(task, DONE, attempt)
+
+    def _tell_trouble(self, name: str, trouble: RunnerError) -> None:
+        self.troubles.append(f'{name}: {trouble}')
+        self.emit(Warned(name, f'would fail: {trouble}'))
 
     def _name(self, position: int) -> str:
         group = self.by_position.get(position)

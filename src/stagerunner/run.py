@@ -61,6 +61,7 @@ from stagerunner.state.run import sweep
 from stagerunner.state.run import write_run
 from stagerunner.task import Attempts
 from stagerunner.task import Setting
+from stagerunner.tasks import expand_known
 from stagerunner.tasks import make_groups
 from stagerunner.workspace import Workspace
 
@@ -245,6 +246,7 @@ def _run_tasks(request: Request, parts: Parts,
         request.circuit_breaker), parts.spread)
     staleness = Staleness(observer, emit)
     try:
+        expand_known(selection.groups)
         performer.require_isolation()
         emit(RunStarted(request.run_id, workspace.pipeline.name, stamp(parts.clock.now()),
                         tuple(group.stage.name for group in selection.groups),

@@ -26,6 +26,7 @@ from stagerunner.clock import Stop
 from stagerunner.clock import stamp
 from stagerunner.errors import BUSY as BUSY_EXIT
 from stagerunner.errors import FAILED
+from stagerunner.errors import REFUSED
 from stagerunner.errors import LockTimeout
 from stagerunner.errors import RunnerError
 from stagerunner.events import Event
@@ -167,7 +168,8 @@ class Scheduler:
         """A stage whose items cannot be told has failed as a whole."""
         name = lane.group.stage.name
         self.teller.failed_as_a_whole(name, str(error))
-        self._take_failure(name, error.exit_code, lane)
+        # Others ran already: this is no refusal before anything did.
+        self._take_failure(name, FAILED if error.exit_code == REFUSED else error.exit_code, lane)
         lane.blocked_by = name
         self.agenda.block(lane)
 

@@ -114,6 +114,7 @@ class Group:
         self.makers = self._makers(stage)
         self.fill = filler(stage)
         self.home = os.path.join(root, *_fixed_part(stage.output_dir))
+        self.fill = filler(stage)
 
     @property
     def is_fan_out(self) -> bool:
@@ -206,6 +207,13 @@ def in_order(groups: Sequence[Group]) -> List[Group]:
             for group in stuck})
         raise DefinitionError((f'pipeline.json: stages form a cycle: {" -> ".join(cycle)}',))
     return found
+
+
+def expand_known(groups: Sequence[Group]) -> None:
+    """Find out all items that no stage decides; raises `DefinitionError` before anything runs."""
+    for group in groups:
+        if not group.item_makers:
+            group.expand()
 
 
 def make_tasks(workspace: Workspace) -> List[Task]:
