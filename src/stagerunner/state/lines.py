@@ -23,7 +23,7 @@ def seal(value: Dict[str, Any]) -> bytes:
     """Return `value`, which must not be empty, as a line of a journal.
 
     >>> seal({'a': 1})
-    b'{"a":1,"crc":"8fbcae12"}\\n'
+    b'{"a":1,"crc":"a702fc6e"}\\n'
     """
     body = _encode(value).encode('ascii')[:-1]
     return body + _SUM + b'%08x' % crc32(body) + _END + b'\n'
