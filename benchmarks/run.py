@@ -1,4 +1,4 @@
-"""Measure what the runner costs: its start, its share of a run, imports, flushes, the fence.
+"""Measure what the runner costs: start, share of a run, imports, flushes, fence, checkpoint.
 
     python benchmarks/run.py            all of it, about three minutes
     python benchmarks/run.py startup    one part; see --help
@@ -39,6 +39,9 @@ MOST_FENCE_MS = {'spawn': 3.0, 'warm': 0.3}
 
 #: Of the time of a spawned stage, a warm one may take so much.
 MOST_WARM_SHARE = 0.5
+
+#: An update of a checkpoint with 100,000 papers may take so many times as long as one with 1,000.
+MOST_UPDATE = 1.3
 
 #: Turns before the ones that count.
 WARM_UP = 3
@@ -96,6 +99,22 @@ if launcher.fence(sys.executable, env).is_enforced:
             assert ended[0].exit_code == 0, ended
 launcher.close()
 print(json.dumps(taken))
+'''
+
+#: Updates a checkpoint for so many papers, once each; prints seconds per update.
+_UPDATER = '''\
+import sys
+import time
+
+sys.path.insert(0, sys.argv[1])
+from stagerunner.orchestrator_v2 import CheckpointManagerV2
+
+papers = ['paper_%06d.pdf' % number for number in range(int(sys.argv[2]))]
+manager = CheckpointManagerV2('checkpoint.json')
+began = time.perf_counter()
+for paper in papers:
+    manager.update_paper_status(paper, 'completed', ['journal_reviewer', 'judge'])
+print((time.perf_counter() - began) / len(papers))
 '''
 
 
@@ -334,6 +353,26 @@ def fence(bench: Bench, options: Any) -> None:
     bench.keep('fence warm of spawn', {'ratio': share}, MOST_WARM_SHARE, share)
 
 
+def checkpoint(bench: Bench, options: Any) -> None:
+    """Compare what an update costs when there are many of them with when there are few."""
+    def turn(updates: int) -> Callable[[], float]:
+        return lambda: float(bench.run([bench.python, '-c', _UPDATER, str(CHECKOUT / 'src'),
+                                        str(updates)], bench.new_folder()).stdout)
+
+    counts = (1_000, 100_000)
+    taken = interleaved({f'{count:,} updates': turn(count) for count in counts},
+                        options.checkpoint_rounds, warm_up=1)
+    few, many = taken
+    value = ratio(taken, many, few)
+    table(f'checkpoint: one update, median of {options.checkpoint_rounds} rounds',
+          ['', 'us per update'],
+          [[name, f'{statistics.median(seconds) * 1e6:.1f}'] for name, seconds in taken.items()]
+          + [['times as long', f'{value:.2f}']])
+    bench.keep('checkpoint', {'usPerUpdate': {
+        name: statistics.median(seconds) * 1e6 for name, seconds in taken.items()},
+        'ratio': value}, MOST_UPDATE, value)
+
+
 def skip(bench: Bench, name: str, why: str) -> None:
     """Say that a part was left out: it did not pass."""
     print(f'\n{name}: SKIPPED, {why}')
@@ -342,7 +381,7 @@ def skip(bench: Bench, name: str, why: str) -> None:
 
 PARTS: Dict[str, Callable[[Bench, Any], None]] = {
     'startup': startup, 'sequential': sequential, 'imports': imports, 'fsync': fsync,
-    'fence': fence}
+    'fence': fence, 'checkpoint': checkpoint}
 
 
 def main() -> int:
@@ -361,6 +400,8 @@ def main() -> int:
                         help='rounds of sequential (%(default)s)')
     parser.add_argument('--fence-rounds', type=int, default=500, metavar='N',
                         help='rounds of fence (%(default)s)')
+    parser.add_argument('--checkpoint-rounds', type=int, default=5, metavar='N',
+                        help='rounds of checkpoint (%(default)s)')
     parser.add_argument('--top', type=int, default=30, help='imports to show (%(default)s)')
     parser.add_argument('--output', metavar='FILE', help='write the JSON there, not on stdout')
     parser.add_argument('--check', action='store_true', help='exit with 1 when a limit is missed')

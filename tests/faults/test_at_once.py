@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import threading
 from pathlib import Path
@@ -151,7 +152,8 @@ def _timeless(value: Any) -> Any:
                 for name, inner in value.items()}
     if isinstance(value, list):
         return [_timeless(inner) for inner in value]
-    return value
+    is_time = isinstance(value, str) and re.fullmatch(r'\d{4}-\d\d-\d\dT[\d:.+]+', value)
+    return '' if is_time else value
 
 
 def records(workspace: Workspace) -> Dict[str, Any]:
