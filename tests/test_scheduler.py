@@ -627,3 +627,14 @@ def test_stages_that_a_run_leaves_in_the_middle_are_let_go_of(plant, clock):
     plant.run(workers=1)
 
     assert plant.performer.finished == [('a', False)]
+
+
+def test_a_request_to_stop_interrupts_what_runs_and_cancels_the_rest(plant):
+    plant.stages = [items('one'), stage('all', inputs=['data/one'])]
+    plant.performer.during_wait = lambda: plant.stop.request(signal.SIGTERM)
+
+    assert plant.run(workers=2) == Outcome(None, 0)
+    assert plant.of(TaskDone) == ['one[x]'] and plant.of(TaskInterrupted) == ['one[y]']
+    assert plant.of(TaskCancelled) == ['one[z]', 'all']
+    assert [event.counts for event in plant.sink.of(StageEnded)] == [
+        {'ok': 1, 'interrupted': 1, 'cancelled': 1}]

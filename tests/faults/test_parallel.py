@@ -31,8 +31,10 @@ from faults.harness import leftovers
 from faults.harness import need_linux
 from faults.harness import sizes
 from faults.harness import unparsable
+from stagerunner.events import TaskBlocked
 from stagerunner.events import TaskCancelled
 from stagerunner.events import TaskDone
+from stagerunner.events import TaskFailed
 from stagerunner.events import Warned
 from stagerunner.launch.job import Job
 from stagerunner.selection import Wanted
@@ -135,7 +137,7 @@ def test_a_killed_run_of_many_goes_on_where_it_was(size: int, tmp_path: Path,
     need_linux()
     rng = random.Random(f'{SEED} parallel')
     tally = Tally('kill-parallel', SEED)
-    n_items = 200 if size == 50 else 8
+    n_items = 200 if size == 50 else 5
     sequential = make_papers(tmp_path / 'sequential', n_items)
     assert install.run(sequential).code == 0
     golden = published(sequential)
@@ -209,7 +211,32 @@ def _edit_and_check(engine: Engine, graph: Graph, tally: Tally) -> None:
     names = graph.rng.sample(sorted(known), graph.rng.randint(1, 3))
     for name in names:
         known[name]()
+    if graph.rng.random() < 0.4:
+        _fail_some(engine, tally, graph.rng)
     _check_plan(engine, ', '.join(names), tally, graph.rng)
+
+
+def _fail_some(engine: Engine, tally: Tally, rng: random.Random) -> None:
+    """Let some tasks fail and go on: each task is done, failed or blocked, none is left out."""
+    engine.plan()
+    pending = sorted(task for task, decision in engine.planned().items()
+                     if decision != 'skip' and not task.endswith('[*]'))
+    bad = rng.sample(pending, min(len(pending), 2))
+    for task in bad:
+        engine.launcher.will(task, Ending(exit_code=65))
+    workers = rng.choice([1, 3])
+
+    code = engine.run(workers=workers, keeps_going=True)
+
+    engine.launcher.script.clear()
+    failed = [event.task for event in engine.sink.of(TaskFailed)]
+    done = {event.task for event in engine.sink.of(TaskDone)}
+    blocked = {event.task for event in engine.sink.of(TaskBlocked)}
+    assert code == (1 if failed else 0) and set(failed) <= set(bad), (code, failed, bad, workers)
+    assert bool(blocked) <= bool(failed) and not engine.sink.of(TaskCancelled)
+    assert sorted([*failed, *done]) == sorted(engine.ran())
+    assert not blocked & {*engine.ran(), *engine.skipped()}
+    tally.notes['failed'] = tally.notes.get('failed', 0) + len(failed)
 
 
 def _check_plan(engine: Engine, what: str, tally: Tally, rng: random.Random) -> None:
