@@ -361,7 +361,7 @@ def checkpoint(bench: Bench, options: Any) -> None:
 
     counts = (1_000, 100_000)
     taken = interleaved({f'{count:,} updates': turn(count) for count in counts},
-                        options.checkpoint_rounds, warm_up=1)
+                        options.checkpoint_rounds)
     few, many = taken
     value = ratio(taken, many, few)
     table(f'checkpoint: one update, median of {options.checkpoint_rounds} rounds',
