@@ -123,6 +123,14 @@ class AttemptEnded(NamedTuple):
     usage: Tuple[Any, ...] = (None, None, None, 0)
 
 
+class TaskWaiting(NamedTuple):
+    """An attempt cannot start yet: of `name`, a limit or a quota, nothing is left."""
+
+    task: str
+    name: str
+    wait_s: float
+
+
 class TaskThrottled(NamedTuple):
     """An attempt could start only after a wait for a permit or for tokens named `name`."""
 
@@ -197,6 +205,11 @@ class TaskPlanned(NamedTuple):
     stage: str
     decision: str
     reasons: Tuple[Reason, ...]
+    #: What its last success took, where there was one.
+    estimate_s: Optional[float] = None
+    #: Of an item, its collection and its id as given.
+    collection: str = ''
+    item: str = ''
 
 
 class Warned(NamedTuple):

@@ -76,7 +76,9 @@ class Rehearsal(Performer):
         decision = foresee(decision, facts, upstream)
         if facts.trouble and not upstream:
             self._tell_trouble(task.name, facts.trouble)
-        self.emit(TaskPlanned(task.name, task.stage.name, decision.action, decision.reasons))
+        self.emit(TaskPlanned(task.name, task.stage.name, decision.action, decision.reasons,
+                              facts.marker.duration_s if facts.marker else None,
+                              *(task.stage.for_each, task.item.id) if task.item else ()))
         if decision.action == SKIP:
             return Result(task, SKIPPED, attempt)
         self.pending.setdefault(task.stage.name, set()).add(task.item.id if task.item else '')

@@ -34,6 +34,7 @@ from stagerunner.events import StageExpanded
 from stagerunner.events import TaskBlocked
 from stagerunner.events import TaskCancelled
 from stagerunner.events import TaskThrottled
+from stagerunner.events import TaskWaiting
 from stagerunner.locks import POLL_S
 from stagerunner.locks import stage_lock
 from stagerunner.result import BROKEN
@@ -343,7 +344,9 @@ class Scheduler:
             error_class=retry.PERMANENT, exit_code=BUSY_EXIT)
 
     def _wait_for_permit(self, entry: Entry, result: Result) -> None:
-        self.short_since.setdefault(entry.lane.position, (self.clock.monotonic(), result.error))
+        if entry.lane.position not in self.short_since:
+            self.short_since[entry.lane.position] = (self.clock.monotonic(), result.error)
+            self.emit(TaskWaiting(result.task.name, result.error, result.wait_s))
         self.agenda.pause(entry)
         self._set_timer(max(_PERMIT_POLL_S, result.wait_s), entry.lane)
 

@@ -20,6 +20,7 @@ from stagerunner.errors import REFUSED
 from stagerunner.errors import StateError
 from stagerunner.errors import UsageError
 from stagerunner.events import Sink
+from stagerunner.events import Warned
 from stagerunner.fence import AUTO
 from stagerunner.fence import OFF
 from stagerunner.fence import STRICT
@@ -35,6 +36,7 @@ from stagerunner.report.log import LEVELS
 from stagerunner.report.log import LogFile
 from stagerunner.report.metrics import Metrics
 from stagerunner.report.rehearsed import DryRun
+from stagerunner.report.rehearsed import SimulatedCheckpoint
 from stagerunner.run import Parts
 from stagerunner.run import Request
 from stagerunner.run import execute
@@ -142,9 +144,17 @@ def main(arguments: Any, system: Any) -> int:
 
 def _rehearse(request: Request, parts: Parts, arguments: Any, system: Any) -> int:
     """Say what the run would do; exit as one that was refused when some of it could only fail."""
-    sink: Sink = JsonLines(system.out) if arguments.json else DryRun(system.out, system.err)
-    forecast = foretell(request, parts._replace(sinks=[sink]))
-    sink.close()
+    sinks: List[Sink] = [JsonLines(system.out) if arguments.json
+                         else DryRun(system.out, system.err)]
+    if arguments.log_file:
+        sinks.append(LogFile(arguments.log_file, arguments.log_level or LEVELS[0], parts.clock))
+        sinks[-1].receive(Warned('', 'DRY-RUN MODE ENABLED'))
+    if arguments.checkpoint_file:
+        sinks.append(SimulatedCheckpoint(os.path.abspath(str(arguments.checkpoint_file)),
+                                         request.run_id, parts.clock))
+    forecast = foretell(request, parts._replace(sinks=sinks))
+    for sink in sinks:
+        sink.close()
     return REFUSED if forecast.troubles else OK
 
 
