@@ -504,3 +504,17 @@ def test_where_a_stat_tells_too_little_the_content_is_compared(digests, root, mo
 def test_an_input_that_is_gone_has_no_snapshot(root):
     assert snapshot_of(str(root), 'in/z.txt') is None
     assert snapshot_of(str(root), 'in/a.txt') is not None
+
+
+def test_an_index_of_very_many_files_is_read_again(tmp_path):
+    """Beyond 16 MiB, some 40,000 items, it was thrown away: each run read every file anew."""
+    path = str(tmp_path / 'index.json')
+    written = Digests(path, FakeClock())
+    written.known = {'x' * (17 << 20): [1]}
+    written.is_dirty = True
+    written.save()
+
+    read = Digests(path, FakeClock())
+    read.load()
+
+    assert read.known == written.known

@@ -46,6 +46,9 @@ KEY_FORMAT = 1
 #: Version of `state/index.json`.
 INDEX_FORMAT = 1
 
+#: The index has an entry per file; of very many items it outgrows all other JSON, in bytes.
+_MAX_INDEX_BYTES = 1 << 30
+
 #: A file this much older than its hashing cannot have changed since without a
 #: new stat.  File systems with whole seconds (FAT: two) need more.
 _FINE_NS = 100_000_000
@@ -79,7 +82,7 @@ class Digests(Scanner):
     def load(self) -> None:
         """Read what former runs remembered; anything odd counts as nothing remembered."""
         try:
-            index = read_json(self.path)
+            index = read_json(self.path, _MAX_INDEX_BYTES)
         except Unreadable:
             return
         if isinstance(index, dict) and index.get('format') == INDEX_FORMAT:
