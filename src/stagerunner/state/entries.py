@@ -61,6 +61,9 @@ def apply(data: Dict[str, Any], change: Dict[str, Any], *, as_text: bool = False
     if found is None:
         found = new_entry()
         _add(stats, f'total_{collection}', 1)
+    elif found is UNTOUCHED:
+        # The usual case, which need not be decoded.
+        found = new_entry()
     entry = json.loads(found) if isinstance(found, str) else found
     before = entry['stage']
     amend(entry, change)
