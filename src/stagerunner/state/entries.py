@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from typing import Container
 from typing import Dict
 from typing import Iterator
 from typing import List
@@ -130,8 +131,8 @@ def as_plain_text(text: str) -> str:
     return text.encode('utf-8', 'backslashreplace').decode('utf-8')
 
 
-def render(data: Dict[str, Any]) -> Iterator[bytes]:
-    """Yield the document in blocks, with an item per line."""
+def render(data: Dict[str, Any], as_text: Container[str] = ()) -> Iterator[bytes]:
+    """Yield the document in blocks, with an item per line; `as_text` are collections of texts."""
     yield b'{'
     separator = '\n '
     for key, value in data.items():
@@ -139,19 +140,18 @@ def render(data: Dict[str, Any]) -> Iterator[bytes]:
         separator = ',\n '
         if isinstance(value, dict) and value and key not in _IN_ONE_LINE:
             yield f'{head}{{'.encode()
-            yield from _entries(value)
+            yield from _entries(value, as_text=key in as_text)
             yield b'\n }'
         else:
             yield (head + spell(value)).encode('utf-8')
     yield b'\n}\n'
 
 
-def _entries(entries: Dict[str, Any]) -> Iterator[bytes]:
+def _entries(entries: Dict[str, Any], *, as_text: bool) -> Iterator[bytes]:
     lines: List[str] = []
     separator = '\n  '
     for key, entry in entries.items():
-        is_text = isinstance(entry, str) and entry[:1] == '{'
-        lines.append(f'{separator}{spell(key)}: {entry if is_text else spell(entry)}')
+        lines.append(f'{separator}{spell(key)}: {entry if as_text else spell(entry)}')
         separator = ',\n  '
         if len(lines) == _LINES_PER_BLOCK:
             yield ''.join(lines).encode('utf-8')
