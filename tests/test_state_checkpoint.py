@@ -253,6 +253,36 @@ def test_a_run_that_is_resumed_goes_on_with_what_was_known_of_its_items(names, s
     assert found['stats']['completed_papers'] == found['stats']['total_papers'] == 2
 
 
+def test_a_run_without_items_is_resumed_too(names, sink, slow_clock):
+    hear(sink, STARTED, done('a'), TaskRetrying('b', 2, 3, 0.5, 'transient', 'x'),
+         RunEnded('r1', 'now', 1, 'interrupted'))
+
+    resumed = PipelineCheckpoint(names, slow_clock, resumes=True)
+    found = hear(resumed, STARTED._replace(at='later'), TaskSkipped('a', 'x', '', 'key', 'a done'),
+                 RunEnded('r1', 'now', 1, 'completed'))
+
+    assert (found['created_at'], found['stats']['retries']) == ('begin', 1)
+    assert os.listdir(names.folder) == ['pipeline_checkpoint.json']
+
+
+@pytest.mark.parametrize('content', [
+    'no json', '[]', '{"run_id": "r1"}', '{"run_id": "r1", "created_at": 7}',
+    '{"run_id": "r1", "created_at": "x", "papers": []}',
+    '{"run_id": "r1", "created_at": "x", "stats": {"retries": "x"}}'])
+@pytest.mark.parametrize('events', [(STARTED,), begun('a')], ids=['stages', 'items'])
+def test_a_damaged_file_is_no_reason_not_to_resume(names, slow_clock, content, events):
+    with open(names.pipeline_checkpoint(), 'w') as file:
+        file.write(content)
+
+    resumed = PipelineCheckpoint(names, slow_clock, resumes=True)
+
+    assert hear(resumed, *events, RunEnded('r1', 'now', 1, 'completed'))['created_at'] == 'begin'
+
+
+def test_a_run_of_which_nothing_was_told_writes_nothing(sink):
+    assert hear(sink, RunEnded('r1', 'now', 1, 'failed')) is None
+
+
 @pytest.mark.parametrize(('run_id', 'state', 'resumes'), [
     ('r2', 'failed', True), ('r1', 'completed', True), ('r1', 'failed', False)])
 def test_any_other_run_begins_anew(names, sink, slow_clock, run_id, state, resumes):

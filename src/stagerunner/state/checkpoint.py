@@ -16,6 +16,7 @@ from typing import Tuple
 
 from stagerunner.clock import Clock
 from stagerunner.clock import stamp
+from stagerunner.errors import StateError
 from stagerunner.events import Event
 from stagerunner.events import RunEnded
 from stagerunner.events import RunStarted
@@ -130,12 +131,16 @@ class PipelineCheckpoint(Sink):
 
     def _former(self, run_id: str) -> Optional[Dict[str, Any]]:
         """Return what the file says of the same run, None where that is nothing."""
-        if self.items.names:
-            with self.snapshots:
+        try:
+            if self.items.names:
+                with self.snapshots:
+                    found = self.snapshots.read()
+            else:
                 found = self.snapshots.read()
-        else:
-            found = self.snapshots.read()
-        if found is None or not all(is_document(found.data, name) for name in self.items.names):
+        except StateError:
+            # The file is for people, and is about to be written anew.
+            return None
+        if found is None or not is_document(found.data, *self.items.names):
             return None
         data: Dict[str, Any] = found.data
         if (data.get('run_id') != run_id or data.get('status') == 'completed'

@@ -110,16 +110,21 @@ def _add(stats: Dict[str, int], name: str, number: int) -> None:
         stats[name] = stats.get(name, 0) + number
 
 
-def is_document(data: Any, collection: str) -> bool:
-    """True for what can be a checkpoint file with (or without) this collection."""
+def is_document(data: Any, *collections: str) -> bool:
+    """True for what can be a checkpoint file with (or without) these collections."""
     if not isinstance(data, dict) or not isinstance(data.get('stats', {}), dict):
         return False
-    entries = data.get(collection, {})
-    return isinstance(entries, dict) and all(
-        isinstance(entry, dict) and isinstance(entry.get('stage'), str)
-        and isinstance(entry.get('stages', {}), dict)
-        and isinstance(entry.get('errors', []), list)
-        and type(entry.get('retries', 0)) is int for entry in entries.values())
+    return (all(type(count) is int for count in data.get('stats', {}).values())
+            and all(isinstance(data.get(name, {}), dict) for name in collections)
+            and all(_is_entry(entry) for name in collections
+                    for entry in data.get(name, {}).values()))
+
+
+def _is_entry(entry: Any) -> bool:
+    return (isinstance(entry, dict) and isinstance(entry.get('stage'), str)
+            and isinstance(entry.get('stages', {}), dict)
+            and isinstance(entry.get('errors', []), list)
+            and type(entry.get('retries', 0)) is int)
 
 
 def as_plain_text(text: str) -> str:
