@@ -70,7 +70,8 @@ def test_times_of_stages_are_texts_and_not_entries():
 @pytest.mark.parametrize(('data', 'expected'), [
     ({}, True), ({'papers': {}}, True), ({'papers': {'a': new_entry()}}, True),
     ({'papers': {'a': {'stage': 'completed'}}}, True), ([], False), ({'papers': []}, False),
-    ({'papers': {'a': 1}}, False), ({'stats': {'retries': 'x'}}, False), ({'papers': {'a': {}}}, False), ({'stats': 1}, False),
+    ({'papers': {'a': 1}}, False), ({'stats': {'retries': 'x'}}, False),
+    ({'papers': {'a': {}}}, False), ({'stats': 1}, False),
     ({'papers': {'a': {'stage': 'x', 'stages': []}}}, False),
     ({'papers': {'a': {'stage': 'x', 'retries': True}}}, False),
     ({'papers': {'a': {'stage': 'x', 'errors': {}}}}, False)])
