@@ -70,12 +70,17 @@ class PipelineCheckpoint(Sink):
         self.snapshots = Snapshots(self.path, clock)
         #: False once another run writes to the same file: the last one to write a snapshot wins.
         self.has_journal = False
+        #: True when there is a snapshot of this run that a journal can go on from.
+        self.has_base = False
+        self.is_resumed = False
 
     def receive(self, event: Event) -> None:
         if isinstance(event, RunStarted):
             self._begin(event)
         elif isinstance(event, StageExpanded):
             self.items.add(self.data, event)
+            if event.stage in self.items.collections and not self.has_base:
+                self._write_base()
         elif isinstance(event, RunEnded):
             self._end(event)
         elif isinstance(event, StageEnded):
@@ -116,10 +121,9 @@ class PipelineCheckpoint(Sink):
         self.data.update(stats=dict(stats, retries=0), config={'max_workers': event.workers})
         if former is not None:
             self._go_on_from(former)
-        if self.items.names:
-            self._write()
 
     def _go_on_from(self, former: Dict[str, Any]) -> None:
+        self.is_resumed = True
         self.data['created_at'] = former['created_at']
         self.data['stats']['retries'] = former['stats'].get('retries', 0)
         for collection in self.items.names:
@@ -188,9 +192,21 @@ class PipelineCheckpoint(Sink):
         if not self.items.collections:
             self.snapshots.write(render(self.data), durable=False)
             return
+        self._write_with_journal(self.data)
+
+    def _write_base(self) -> None:
+        """Give the journal something to go on from: all items, or none where they are many.
+
+        What was known of them before is never left out.
+        """
+        is_cheap = self.is_resumed or self.snapshots.is_due(self.items.n, floor_s=0.0)
+        self._write_with_journal(self.data if is_cheap else dict(
+            self.data, **{name: {} for name in self.items.names}))
+
+    def _write_with_journal(self, data: Dict[str, Any]) -> None:
         with self.snapshots:
-            self.snapshots.write(render(self.data, self.items.names), durable=False)
-        self.has_journal = True
+            self.snapshots.write(render(data, self.items.names), durable=False)
+        self.has_journal = self.has_base = True
 
 
 class _Items:
