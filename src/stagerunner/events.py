@@ -39,29 +39,24 @@ class Reason(NamedTuple):
 
 
 class RunStarted(NamedTuple):
-    """A run begins; `stages` are the names of all that take part in it, as declared.
-
-    `collections` says which of them fan out over which collection of items.
-    """
+    """A run begins; `stages` are the names of all that take part in it, as declared."""
 
     run_id: str
     pipeline: str
     at: str
     stages: Tuple[str, ...]
     workers: int = 1
+    #: Which of the stages fan out over which collection of items.
     collections: Dict[str, str] = {}
 
 
 class StageExpanded(NamedTuple):
-    """It is known now over how many tasks (jobs or items) a stage fans out.
-
-    Of `items` each has an `id` and, as it stands in the name of its task, an
-    `encoded` one; they are the collection itself and not a copy.
-    """
+    """It is known now over how many tasks (jobs or items) a stage fans out."""
 
     stage: str
     tasks: int
     has_items: bool = False
+    #: Each has an `id` and, as it stands in the name of its task, an `encoded` one; not a copy.
     items: Sequence[Any] = ()
 
 
