@@ -205,6 +205,22 @@ def test_items_that_are_skipped_are_completed_when_they_were(sink):
         'started_at': 'long ago', 'completed_at': 'long ago'}
 
 
+def test_what_is_skipped_needs_no_line_of_the_journal(sink):
+    hear(sink, *begun('a', 'b', stages=('s',)))
+    sizes = []
+    for event in (TaskSkipped('s[a]', 'now', '', 'key', 'then'), *went_well('s', 'b', 'x')):
+        hear(sink, event)
+        sizes.append(os.path.getsize(f'{sink.path}.journal'))
+
+    assert sizes[0] < sizes[1] < sizes[2]
+    assert b'"id":"a"' not in open_bytes(f'{sink.path}.journal')
+
+
+def open_bytes(path):
+    with open(path, 'rb') as file:
+        return file.read()
+
+
 def test_for_the_sake_of_items_it_is_written_once_a_second_at_most(sink, slow_clock):
     hear(sink, *begun(*'abc', stages=('s',)))
     seen = []
@@ -303,6 +319,8 @@ def test_of_two_runs_with_one_file_each_writes_it_as_a_whole(names, slow_clock):
     hear(two, *begun('b', stages=('s',), run_id='r2'))
     hear(one, *went_well('s', 'a', 'x'))
     hear(two, *went_well('s', 'b', 'x'))
+    with open(f'{one.path}.journal') as journal:
+        assert ['"id":"b"' in line for line in journal] == [False, True, True]
     first = hear(one, RunEnded('r1', 'now', 1, 'completed'))
     second = hear(two, RunEnded('r2', 'now', 1, 'completed'))
 

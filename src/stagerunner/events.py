@@ -39,14 +39,14 @@ class Reason(NamedTuple):
 
 
 class RunStarted(NamedTuple):
-    """A run begins with all that take part in it, as declared."""
+    """A run begins; `stages` are the names of all that take part in it, as declared."""
 
     run_id: str
     pipeline: str
     at: str
     stages: Tuple[str, ...]
     workers: int = 1
-    #: Stage by stage, the collection of items that it fans out over.
+    #: Which of the stages fan out over which collection of items.
     collections: Dict[str, str] = {}
 
 
@@ -56,7 +56,7 @@ class StageExpanded(NamedTuple):
     stage: str
     tasks: int
     has_items: bool = False
-    #: Each has an `id` and, as in the name of its task, an `encoded` one; not a copy.
+    #: Each has an `id` and, as it stands in the name of its task, an `encoded` one; not a copy.
     items: Sequence[Any] = ()
 
 
@@ -207,9 +207,8 @@ class TaskPlanned(NamedTuple):
     reasons: Tuple[Reason, ...]
     #: What its last success took, where there was one.
     estimate_s: Optional[float] = None
-    #: Of an item, its collection and its id as given.
-    collection: str = ''
-    item: str = ''
+    #: The error that it could only end in.
+    trouble: str = ''
 
 
 class Warned(NamedTuple):

@@ -36,13 +36,13 @@ from stagerunner.report.log import LEVELS
 from stagerunner.report.log import LogFile
 from stagerunner.report.metrics import Metrics
 from stagerunner.report.rehearsed import DryRun
-from stagerunner.report.rehearsed import SimulatedCheckpoint
 from stagerunner.run import Parts
 from stagerunner.run import Request
 from stagerunner.run import execute
 from stagerunner.run import foretell
 from stagerunner.run import new_run_id
 from stagerunner.state.checkpoint import PipelineCheckpoint
+from stagerunner.state.checkpoint import SimulatedCheckpoint
 from stagerunner.state.history import VersionHistory
 from stagerunner.state.names import StateNames
 from stagerunner.state.run import unfinished_run
@@ -150,8 +150,11 @@ def _rehearse(request: Request, parts: Parts, arguments: Any, system: Any) -> in
         sinks.append(LogFile(arguments.log_file, arguments.log_level or LEVELS[0], parts.clock))
         sinks[-1].receive(Warned('', 'DRY-RUN MODE ENABLED'))
     if arguments.checkpoint_file:
-        sinks.append(SimulatedCheckpoint(os.path.abspath(str(arguments.checkpoint_file)),
-                                         request.run_id, parts.clock))
+        stages = request.workspace.pipeline.stages
+        sinks.append(SimulatedCheckpoint(
+            os.path.abspath(str(arguments.checkpoint_file)), request.run_id, parts.clock,
+            workers=request.workers,
+            collections={stage.name: stage.for_each for stage in stages if stage.for_each}))
     forecast = foretell(request, parts._replace(sinks=sinks))
     for sink in sinks:
         sink.close()
