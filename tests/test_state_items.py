@@ -192,7 +192,6 @@ def test_a_damaged_line_between_good_ones_starts_the_journal_anew(journal, names
             file.write(data)
         one = again()
         assert re.fullmatch(r'is damaged at byte \d+', one.fault), place
-        assert not os.path.exists(path)
         assert state_of(one) == ({}, False)
         one.append([marker(5)])
         assert again().get(marker(5).task) == marker(5)
@@ -222,6 +221,30 @@ def test_a_journal_of_another_stage_is_set_aside(journal, names):
     other = ItemJournal(names, 'other')
     assert other.load() == 'is damaged at byte 0' and list(other.tasks()) == []
     other.close()
+
+
+def test_loading_changes_nothing_not_even_what_is_damaged(journal, names, again, tmp_path):
+    """Bug: a plan set the journal aside, which is for a run to do."""
+    journal.append([marker(1)])
+    with open(names.items('ocr'), 'ab') as file:
+        file.write(b'junk\n' + seal({'task': 'ocr[x]'}))
+    before = sorted(tmp_path.rglob('*'))
+
+    told = [again().load() for _ in range(2)]
+
+    assert told[0] == told[1] and told[0].startswith('is damaged at byte ')
+    assert sorted(tmp_path.rglob('*')) == before
+
+
+@pytest.mark.parametrize('rest', [None, 5, []])
+def test_two_journals_in_one_file_are_damage(journal, names, again, rest):
+    """Bug: the second beginning was a traceback."""
+    journal.append([marker(1)])
+    with open(names.items('ocr'), 'ab') as file:
+        file.write(seal(dict({'format': 1, 'stage': 'ocr'}, **{'rest': rest} if rest else {}))
+                   + seal({'task': 'ocr[x]'}))
+
+    assert again().load().startswith('is damaged at byte ')
 
 
 @pytest.mark.parametrize('line', [

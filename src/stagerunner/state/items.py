@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import nullcontext
 from typing import Any
 from typing import Dict
 from typing import Iterable
@@ -51,9 +52,8 @@ FORMAT = 1
 #: A smaller journal is not worth compacting, in bytes.
 COMPACT_BYTES = 1 << 20
 
+#: How much is read at a time, and what is longer than any line of ours, in bytes.
 _BLOCK = 1 << 20
-
-#: Nobody writes a longer line, in bytes.
 _LONGEST_LINE = 1 << 26
 
 _FLAGS = (getattr(os, 'O_BINARY', 0) | getattr(os, 'O_NOFOLLOW', 0)
@@ -74,7 +74,7 @@ class ItemJournal:
         self.path = names.items(stage)
         self.stage = stage
         self.compact_bytes = compact_bytes
-        #: What made the journal start anew, if anything did.
+        #: Why nothing of the journal counts, or why it was set aside.
         self.fault = ''
         self._root = os.path.dirname(names.folder)
         self._file: Optional[int] = None
@@ -92,19 +92,23 @@ class ItemJournal:
     # -- reading ---------------------------------------------------------------
 
     def load(self) -> str:
-        """Read what is there; return the fault that made the journal start anew, or nothing.
+        """Read what is there; return the fault for which none of it counts, or nothing.
 
-        Changes nothing on the disk unless there is a fault.  Raises
+        Changes nothing on the disk; who appends sets a bad file aside.  Raises
         `StateError` for a newer format and for a file that cannot be read.
         """
         self.fault = ''
         try:
-            self._reopen()
-            self._catch_up()
+            self._catch_up(is_new=True)
         except Unreadable:
             # An append of another process may have been half visible; under its lock none is.
-            with self._take_lock():
-                self._catch_up_or_start_anew(is_new=True)
+            has_lock = os.path.isfile(journal_lock(self._root, self.stage))
+            try:
+                with self._take_lock() if has_lock else nullcontext():
+                    self._catch_up(is_new=True)
+            except Unreadable as error:
+                self.close()
+                self.fault = error.fault
         return self.fault
 
     def get(self, task: str) -> Optional[Marker]:
@@ -251,9 +255,7 @@ class ItemJournal:
     def _catch_up_or_start_anew(self, *, is_new: bool = False) -> None:
         """Take in what is new, of a file that `is_new` all of it; the lock is held."""
         try:
-            if is_new:
-                self._reopen()
-            self._catch_up()
+            self._catch_up(is_new=is_new)
         except Unreadable as error:
             self._start_anew(error.fault)
 
@@ -263,8 +265,10 @@ class ItemJournal:
         quarantine(self.path)
         self.fault = fault
 
-    def _catch_up(self) -> None:
+    def _catch_up(self, *, is_new: bool = False) -> None:
         """Take in all lines after those that are known; raises `Unreadable` for a bad one."""
+        if is_new:
+            self._reopen()
         bad = -1
         for place, line in self._new_lines():
             is_good = self._take_in(place, line)
@@ -326,6 +330,8 @@ class ItemJournal:
         head = json.loads(line.decode('ascii'))
         if place == 0:
             return bool(head.get('stage') == self.stage and head['format'] == FORMAT)
+        if not isinstance(head.get('rest'), str):
+            return False
         self._rests[head['rest']] = place
         return True
 
@@ -368,8 +374,7 @@ class ItemJournal:
 
     def _compact_if_worth_it(self) -> None:
         """Write the journal anew when most of its lines are dead; the lock is held."""
-        n_alive = (len(self._done) + min(len(self._rests), len(self._done)) + len(self._failed)
-                   + 2)
+        n_alive = 2 + len(self._done) + len(self._failed) + min(len(self._rests), len(self._done))
         if self._end < self.compact_bytes or self._n_lines <= 2 * n_alive or os.name == 'nt':
             # Windows replaces no file that others read.
             return
