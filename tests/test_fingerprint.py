@@ -320,7 +320,8 @@ def test_an_index_with_any_byte_changed_is_believed_nowhere(saved):
 
 
 @pytest.mark.parametrize('content', [
-    b'', b'[]', b'{}', b'\0' * 40, b'{"format": 1}', b'{"format": 1, "body": [], "sha256": ""}'])
+    b'', b'[]', b'{}', b'\0' * 40, b'{"format": 2}', b'{"format": 2, "body": [], "sha256": ""}',
+    b'{"format": 2, "body": "{}", "sha256": ""}'])
 def test_an_index_of_another_shape_is_ignored(saved, content):
     Path(saved.path).write_bytes(content)
 
@@ -329,7 +330,7 @@ def test_an_index_of_another_shape_is_ignored(saved, content):
 
 def test_an_index_of_another_format_is_ignored(saved):
     index = json.loads(Path(saved.path).read_text())
-    Path(saved.path).write_text(json.dumps(dict(index, format=2)))
+    Path(saved.path).write_text(json.dumps(dict(index, format=1)))
 
     assert load(saved).known == {}
 
@@ -504,3 +505,17 @@ def test_where_a_stat_tells_too_little_the_content_is_compared(digests, root, mo
 def test_an_input_that_is_gone_has_no_snapshot(root):
     assert snapshot_of(str(root), 'in/z.txt') is None
     assert snapshot_of(str(root), 'in/a.txt') is not None
+
+
+def test_an_index_of_very_many_files_is_read_again(tmp_path):
+    """Beyond 16 MiB, some 40,000 items, it was thrown away: each run read every file anew."""
+    path = str(tmp_path / 'index.json')
+    written = Digests(path, FakeClock())
+    written.known = {'x' * (17 << 20): [1]}
+    written.is_dirty = True
+    written.save()
+
+    read = Digests(path, FakeClock())
+    read.load()
+
+    assert read.known == written.known

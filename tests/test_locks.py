@@ -471,3 +471,79 @@ def test_the_lock_of_a_journal_is_none_of_a_stage(tmp_path):
     root = str(tmp_path)
 
     assert locks.journal_lock(root, 'a') == os.path.join(root, 'locks', '.items', 'a.lock')
+
+
+# -- turns -------------------------------------------------------------------------
+
+TAKE_TURNS = '''\
+import sys
+sys.path.insert(0, sys.argv[1])
+from stagerunner.locks import Turns
+turns = Turns(sys.argv[2])
+for _ in range(100):
+    with turns:
+        with open(sys.argv[3]) as file:
+            number = int(file.read())
+        with open(sys.argv[3], 'w') as file:
+            file.write(str(number + 1))
+'''
+
+
+@pytest.mark.slow
+def test_processes_take_turns(path, tmp_path):
+    counter = tmp_path / 'counter'
+    counter.write_text('0')
+
+    processes = [_start(TAKE_TURNS, path, counter) for _ in range(3)]
+    for process in processes:
+        with process:
+            process.stdin.close()
+            assert process.wait(60) == 0
+
+    assert counter.read_text() == '300'
+
+
+def test_between_two_turns_others_have_the_lock(path):
+    turns = locks.Turns(path)
+    with turns:
+        assert locks.try_lock(path) is None
+    with _take(path):
+        pass
+    with turns as descriptor:
+        assert os.path.samestat(os.fstat(descriptor), os.stat(path))
+    turns.close()
+
+
+def test_a_turn_is_taken_on_the_file_that_is_there_now(path):
+    """Somebody who holds the old one, without a name, would keep nobody out."""
+    turns = locks.Turns(path)
+    with turns:
+        pass
+    os.unlink(path)
+    with turns:
+        assert locks.try_lock(path) is None
+        turns.discard()
+    assert not os.path.exists(path)
+    with turns:
+        assert os.path.exists(path)
+    turns.close()
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='POSIX')
+def test_a_fork_does_not_share_the_turn_of_its_parent(path):
+    """A descriptor that is inherited stands for the same lock: both would hold it."""
+    turns = locks.Turns(path)
+    reading, writing = os.pipe()
+    with turns:
+        pid = os.fork()
+        if not pid:
+            with turns:
+                os.write(writing, b'child')
+            os._exit(0)
+        os.write(writing, b'parent ')
+    os.waitpid(pid, 0)
+
+    assert os.read(reading, 100) == b'parent child'
+    for descriptor in (reading, writing):
+        os.close(descriptor)
+    turns.close()

@@ -167,6 +167,28 @@ def test_a_dry_run_tells_and_changes_nothing(run, four):
     assert four.tree() == before
 
 
+def test_a_dry_run_says_how_long_it_took_last_time_and_simulates_a_checkpoint(
+        run, workspace, tmp_path):
+    workspace.simple('import time\ntime.sleep(0.1)\n', forEach='papers', inputs=['{item.path}'])
+    document = workspace.json('pipeline.json')
+    document['items'] = {'papers': {'glob': 'data/input/*.txt'}}
+    workspace.write('pipeline.json', json.dumps(document))
+    run()
+    workspace.write('data/input/in.txt', 'changed')
+    before = workspace.tree()
+    simulated, log = tmp_path / 'simulated.json', tmp_path / 'log'
+
+    told = run('--dry-run', '--checkpoint-file', str(simulated), '--log-file', str(log))
+
+    assert re.search(r'1 to execute, 0 to skip, \d+\.\ds of work by what it last took',
+                     told.lines[-2])
+    data = json.loads(simulated.read_text())
+    assert data['dry_run'] is True and list(data['papers']) == ['in.txt']
+    assert data['papers']['in.txt']['stage'] == 'not_started'
+    assert '[WARNING] DRY-RUN MODE ENABLED' in log.read_text()
+    assert workspace.tree() == before
+
+
 def test_a_config_can_ask_for_a_dry_run(run, four):
     four.write('pipeline_config.json', '{"dry_run": true}')
     before = four.tree()
@@ -180,6 +202,9 @@ def test_a_dry_run_of_what_can_only_fail_is_refused(run, workspace):
     told = run('--dry-run')
 
     assert told.code == 2
+    assert told.lines[-3:] == [
+        'Stage would fail: work', '[DRY-RUN] 1 to execute, 0 to skip; nothing was changed',
+        'Pipeline would fail']
     assert told.err == ("warning: work: would fail: Offline violation: forbidden import 'socket' "
                         '(bin/work.py:1)\n')
 

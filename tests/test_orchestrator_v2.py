@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -665,6 +666,20 @@ def test_who_leaves_the_program_in_a_thread_leaves_it():
     with pytest.raises(SystemExit):
         ParallelPipelineCoordinator(2).process_papers_parallel(
             range(100), lambda paper: sys.exit(3))
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='signals')
+def test_ctrl_c_lets_what_was_begun_end_and_begins_nothing_more():
+    called = []
+
+    def process(paper):
+        called.append(paper)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        ParallelPipelineCoordinator(1).process_papers_parallel(range(10_000), process)
+
+    assert 1 <= len(called) < 10_000
 
 
 @pytest.mark.slow

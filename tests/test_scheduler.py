@@ -181,6 +181,14 @@ def test_the_jitter_comes_from_the_number_that_was_handed_in(shop, spread, expec
     assert shop.delays() == [pytest.approx(expected)]
 
 
+def test_no_attempt_begins_after_the_deadline(shop):
+    shop.keys = {'retry': {'maxAttempts': 9, 'baseDelaySec': 10, 'jitter': 0, 'deadlineSec': 35}}
+    shop.performer.will('a', *[failed(duration_s=1)] * 9)
+
+    assert shop.run() == Outcome('a', 1)
+    assert shop.delays() == [10, 20]
+
+
 @pytest.mark.parametrize('unknown, starts', [('retry', 3), ('fail', 1)])
 def test_unknown_errors_are_tried_again_unless_the_stage_says_no(shop, unknown, starts):
     shop.keys = {'retry': {'unknown': unknown}}

@@ -205,6 +205,22 @@ def test_items_that_are_skipped_are_completed_when_they_were(sink):
         'started_at': 'long ago', 'completed_at': 'long ago'}
 
 
+def test_what_is_skipped_needs_no_line_of_the_journal(sink):
+    hear(sink, *begun('a', 'b', stages=('s',)))
+    sizes = []
+    for event in (TaskSkipped('s[a]', 'now', '', 'key', 'then'), *went_well('s', 'b', 'x')):
+        hear(sink, event)
+        sizes.append(os.path.getsize(f'{sink.path}.journal'))
+
+    assert sizes[0] < sizes[1] < sizes[2]
+    assert b'"id":"a"' not in open_bytes(f'{sink.path}.journal')
+
+
+def open_bytes(path):
+    with open(path, 'rb') as file:
+        return file.read()
+
+
 def test_for_the_sake_of_items_it_is_written_once_a_second_at_most(sink, slow_clock):
     hear(sink, *begun(*'abc', stages=('s',)))
     seen = []
@@ -217,12 +233,13 @@ def test_for_the_sake_of_items_it_is_written_once_a_second_at_most(sink, slow_cl
 
 def test_it_parses_and_costs_the_same_however_many_items_there_are(sink, slow_clock):
     """Between two snapshots an update is one line of the journal, of the same length."""
-    hear(sink, *begun(*(f'{number}.pdf' for number in range(2000)), stages=('s',)))
+    first = hear(sink, *begun(*(f'{number}.pdf' for number in range(2000)), stages=('s',)))
     sizes = []
     for item in ('7.pdf', '8.pdf', '9.pdf'):
         hear(sink, *went_well('s', item, 'x'))
         sizes.append(os.path.getsize(f'{sink.path}.journal'))
 
+    assert first['papers'] == {}, 'to write them all at once would take more than 5 % of the time'
     assert sizes[2] - sizes[1] == sizes[1] - sizes[0] > 0
     assert read_json(sink.path)['status'] == 'in_progress'
 
@@ -246,11 +263,41 @@ def test_a_run_that_is_resumed_goes_on_with_what_was_known_of_its_items(names, s
                  TaskSkipped('s[b]', 'now', '', 'key', 'x end'), *went_well('s', 'a', 'then'),
                  RunEnded('r1', 'now', 1, 'completed'))
 
-    assert on_disk['papers'] == {}
+    assert {entry['stage'] for entry in on_disk['papers'].values()} == {'not_started'}
     assert found['created_at'] == 'begin'
     assert found['papers']['a']['started_at'] == 'once'
     assert found['papers']['a']['retries'] == found['stats']['retries'] == 1
     assert found['stats']['completed_papers'] == found['stats']['total_papers'] == 2
+
+
+def test_a_run_without_items_is_resumed_too(names, sink, slow_clock):
+    hear(sink, STARTED, done('a'), TaskRetrying('b', 2, 3, 0.5, 'transient', 'x'),
+         RunEnded('r1', 'now', 1, 'interrupted'))
+
+    resumed = PipelineCheckpoint(names, slow_clock, resumes=True)
+    found = hear(resumed, STARTED._replace(at='later'), TaskSkipped('a', 'x', '', 'key', 'a done'),
+                 RunEnded('r1', 'now', 1, 'completed'))
+
+    assert (found['created_at'], found['stats']['retries']) == ('begin', 1)
+    assert os.listdir(names.folder) == ['pipeline_checkpoint.json']
+
+
+@pytest.mark.parametrize('content', [
+    'no json', '[]', '{"run_id": "r1"}', '{"run_id": "r1", "created_at": 7}',
+    '{"run_id": "r1", "created_at": "x", "papers": []}',
+    '{"run_id": "r1", "created_at": "x", "stats": {"retries": "x"}}'])
+@pytest.mark.parametrize('events', [(STARTED,), begun('a')], ids=['stages', 'items'])
+def test_a_damaged_file_is_no_reason_not_to_resume(names, slow_clock, content, events):
+    with open(names.pipeline_checkpoint(), 'w') as file:
+        file.write(content)
+
+    resumed = PipelineCheckpoint(names, slow_clock, resumes=True)
+
+    assert hear(resumed, *events, RunEnded('r1', 'now', 1, 'completed'))['status'] == 'completed'
+
+
+def test_a_run_of_which_nothing_was_told_writes_nothing(sink):
+    assert hear(sink, RunEnded('r1', 'now', 1, 'failed')) is None
 
 
 @pytest.mark.parametrize(('run_id', 'state', 'resumes'), [
@@ -272,6 +319,8 @@ def test_of_two_runs_with_one_file_each_writes_it_as_a_whole(names, slow_clock):
     hear(two, *begun('b', stages=('s',), run_id='r2'))
     hear(one, *went_well('s', 'a', 'x'))
     hear(two, *went_well('s', 'b', 'x'))
+    with open(f'{one.path}.journal') as journal:
+        assert ['"id":"b"' in line for line in journal] == [False, True, True]
     first = hear(one, RunEnded('r1', 'now', 1, 'completed'))
     second = hear(two, RunEnded('r2', 'now', 1, 'completed'))
 

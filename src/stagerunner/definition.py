@@ -216,4 +216,4 @@ def _retry(given: Dict[str, Any]) -> RetryPolicy:
     return RetryPolicy(
         max_attempts=retry['maxAttempts'], base_delay_s=retry['baseDelaySec'],
         factor=retry['factor'], max_delay_s=retry['maxDelaySec'], jitter=retry['jitter'],
-        retries_unknown=retry['unknown'] == 'retry')
+        retries_unknown=retry['unknown'] == 'retry', deadline_s=retry['deadlineSec'])

@@ -39,14 +39,14 @@ class Reason(NamedTuple):
 
 
 class RunStarted(NamedTuple):
-    """A run begins with all that take part in it, as declared."""
+    """A run begins; `stages` are the names of all that take part in it, as declared."""
 
     run_id: str
     pipeline: str
     at: str
     stages: Tuple[str, ...]
     workers: int = 1
-    #: Stage by stage, the collection of items that it fans out over.
+    #: Which of the stages fan out over which collection of items.
     collections: Dict[str, str] = {}
 
 
@@ -56,7 +56,7 @@ class StageExpanded(NamedTuple):
     stage: str
     tasks: int
     has_items: bool = False
-    #: Each has an `id` and, as in the name of its task, an `encoded` one; not a copy.
+    #: Each has an `id` and, as it stands in the name of its task, an `encoded` one; not a copy.
     items: Sequence[Any] = ()
 
 
@@ -121,6 +121,14 @@ class AttemptEnded(NamedTuple):
     isolation: Dict[str, Any] = {}
     #: CPU seconds, peak bytes of memory, bytes written, processes left behind.
     usage: Tuple[Any, ...] = (None, None, None, 0)
+
+
+class TaskWaiting(NamedTuple):
+    """An attempt cannot start yet: of `name`, a limit or a quota, nothing is left."""
+
+    task: str
+    name: str
+    wait_s: float
 
 
 class TaskThrottled(NamedTuple):
@@ -197,6 +205,10 @@ class TaskPlanned(NamedTuple):
     stage: str
     decision: str
     reasons: Tuple[Reason, ...]
+    #: What its last success took, where there was one.
+    estimate_s: Optional[float] = None
+    #: The error that it could only end in.
+    trouble: str = ''
 
 
 class Warned(NamedTuple):

@@ -264,14 +264,14 @@ def _blocks(descriptor: int) -> Iterator[bytes]:
         yield block
 
 
-def read_json(path: str) -> Any:
+def read_json(path: str, max_bytes: int = MAX_JSON_BYTES) -> Any:
     """Return the decoded content of a file of ours, or None where there is no file.
 
     Raises `Unreadable` for all that `parse_json` refuses and for anything but
     a regular file, links included.
     """
     try:
-        data = read_bytes(path, MAX_JSON_BYTES, follow=False)
+        data = read_bytes(path, max_bytes, follow=False)
     except FileNotFoundError:
         return None
     return parse_json(data, path)

@@ -44,7 +44,10 @@ from stagerunner.keys import is_reserved
 KEY_FORMAT = 1
 
 #: Version of `state/index.json`.
-INDEX_FORMAT = 1
+INDEX_FORMAT = 2
+
+#: The index has an entry per file; of very many items it outgrows all other JSON, in bytes.
+_MAX_INDEX_BYTES = 1 << 30
 
 #: A file this much older than its hashing cannot have changed since without a
 #: new stat.  File systems with whole seconds (FAT: two) need more.
@@ -79,22 +82,24 @@ class Digests(Scanner):
     def load(self) -> None:
         """Read what former runs remembered; anything odd counts as nothing remembered."""
         try:
-            index = read_json(self.path)
+            index = read_json(self.path, _MAX_INDEX_BYTES)
         except Unreadable:
             return
         if isinstance(index, dict) and index.get('format') == INDEX_FORMAT:
-            body = index.get('body')
-            if isinstance(body, dict) and index.get('sha256') == digest_bytes(canonical(body)):
-                self.known, self.scans = body['digests'], body['scans']
+            text = index.get('body')
+            if isinstance(text, str) and index.get('sha256') == digest_bytes(text.encode()):
+                found = json.loads(text)
+                self.known, self.scans = found['digests'], found['scans']
 
     def save(self) -> None:
         """Keep what was learned; failing to do so costs time later, nothing else."""
         if not self.is_dirty:
             return
         try:
-            body = {'digests': self.known, 'scans': self.scans}
-            write_json(self.path, {'format': INDEX_FORMAT, 'body': body,
-                                   'sha256': digest_bytes(canonical(body))}, durable=False)
+            # A text inside the text: checked as bytes, and read without any care for oddities.
+            body = json.dumps({'digests': self.known, 'scans': self.scans})
+            write_json(self.path, {'format': INDEX_FORMAT, 'sha256': digest_bytes(body.encode()),
+                                   'body': body}, durable=False)
         except StateError:
             pass
 

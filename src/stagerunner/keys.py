@@ -135,6 +135,7 @@ RETRY = Record({
     'maxDelaySec': Key(Number(0), 60.0),
     'jitter': Key(Number(0, 1), 0.1),
     'unknown': Key(Choice('retry', 'fail'), 'retry'),
+    'deadlineSec': Key(Number(0, above=True), None),
 })
 
 CHECKPOINT = Record({

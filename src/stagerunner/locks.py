@@ -47,7 +47,8 @@ _NO_PLAIN_FILE = (errno.ELOOP, errno.EMLINK, errno.EISDIR, errno.ENXIO)
 _BYTE = 0x40000000
 
 _OPEN = (os.O_RDWR | os.O_CREAT | getattr(os, 'O_NOFOLLOW', 0) | getattr(os, 'O_NONBLOCK', 0)
-         | getattr(os, 'O_CLOEXEC', 0) | getattr(os, 'O_NOINHERIT', 0))
+         | getattr(os, 'O_CLOEXEC', 0) | getattr(os, 'O_NOINHERIT', 0)
+         | getattr(os, 'O_BINARY', 0))
 
 
 def stage_lock(root: str, stage: str) -> str:

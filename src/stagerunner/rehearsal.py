@@ -61,7 +61,8 @@ class Rehearsal(Performer):
             name = group.stage.name
             self.pending[name] = set()
             self._tell_trouble(name, error)
-            self.emit(TaskPlanned(f'{name}[*]', name, RUN, (Reason(str(error)),)))
+            self.emit(TaskPlanned(f'{name}[*]', name, RUN, (Reason(str(error)),),
+                                  trouble=str(error)))
             return False
         return True
 
@@ -74,9 +75,12 @@ class Rehearsal(Performer):
             upstream += [name for name in (self._name(position) for position in group.pairs)
                          if task.item.id in self.pending.get(name, ())]
         decision = foresee(decision, facts, upstream)
+        trouble = ''
         if facts.trouble and not upstream:
+            trouble = str(facts.trouble)
             self._tell_trouble(task.name, facts.trouble)
-        self.emit(TaskPlanned(task.name, task.stage.name, decision.action, decision.reasons))
+        self.emit(TaskPlanned(task.name, task.stage.name, decision.action, decision.reasons,
+                              facts.marker.duration_s if facts.marker else None, trouble))
         if decision.action == SKIP:
             return Result(task, SKIPPED, attempt)
         self.pending.setdefault(task.stage.name, set()).add(task.item.id if task.item else '')

@@ -59,6 +59,8 @@ class RetryPolicy(NamedTuple):
     max_delay_s: float = 60.0
     jitter: float = 0.1
     retries_unknown: bool = True
+    #: No attempt begins later than this after the first one began.
+    deadline_s: Optional[float] = None
 
 
 class Verdict(NamedTuple):

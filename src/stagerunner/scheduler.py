@@ -34,6 +34,7 @@ from stagerunner.events import StageExpanded
 from stagerunner.events import TaskBlocked
 from stagerunner.events import TaskCancelled
 from stagerunner.events import TaskThrottled
+from stagerunner.events import TaskWaiting
 from stagerunner.locks import POLL_S
 from stagerunner.locks import stage_lock
 from stagerunner.result import BROKEN
@@ -107,6 +108,8 @@ class Scheduler:
         self.short_since: Dict[int, Tuple[float, str]] = {}
         #: How many tasks of a lane have failed for good since one did not.
         self.streaks: Dict[int, int] = {}
+        #: When the first attempt began of tasks that are tried again before a deadline.
+        self.began: Dict[Tuple[int, int], float] = {}
         self.passed_on = 0
         self.first_failure: Optional[str] = None
         self.codes: List[int] = []
@@ -274,7 +277,7 @@ class Scheduler:
         if result.status == STOPPED and result.code is not None:
             self.teller.attempt(result, None)
         if result.status not in (SKIPPED, STOPPED):
-            verdict = self._verdict(result)
+            verdict = self._verdict(entry, result)
             self.teller.attempt(result, verdict)
             if verdict is not None and verdict.delay_s is not None:
                 self.agenda.defer(entry)
@@ -308,9 +311,21 @@ class Scheduler:
         if lane.group.stage.stops_on_failure and not self.rules.keeps_going:
             self.halted = self.halted or f'{name} failed'
 
-    def _verdict(self, result: Result) -> Optional[retry.Verdict]:
+    def _verdict(self, entry: Entry, result: Result) -> Optional[retry.Verdict]:
         if result.status != BROKEN:
             return None
+        verdict = self._plain_verdict(result)
+        deadline_s = result.task.stage.retry.deadline_s
+        if verdict.delay_s is None or deadline_s is None:
+            return verdict
+        now = self.clock.monotonic()
+        began = self.began.setdefault((entry.lane.position, entry.number),
+                                      now - result.duration_s)
+        is_late = now + verdict.delay_s - began > deadline_s
+        return retry.Verdict(None, 'too late') if is_late else verdict
+
+    def _plain_verdict(self, result: Result) -> retry.Verdict:
+        """Return what the policy says, but for a deadline."""
         if result.exit_code != FAILED:
             return retry.Verdict(None, 'not a matter of trying again')
         verdict = retry.decide(result.attempt, result.error_class, result.task.stage.retry,
@@ -343,7 +358,9 @@ class Scheduler:
             error_class=retry.PERMANENT, exit_code=BUSY_EXIT)
 
     def _wait_for_permit(self, entry: Entry, result: Result) -> None:
-        self.short_since.setdefault(entry.lane.position, (self.clock.monotonic(), result.error))
+        if entry.lane.position not in self.short_since:
+            self.short_since[entry.lane.position] = (self.clock.monotonic(), result.error)
+            self.emit(TaskWaiting(result.task.name, result.error, result.wait_s))
         self.agenda.pause(entry)
         self._set_timer(max(_PERMIT_POLL_S, result.wait_s), entry.lane)
 

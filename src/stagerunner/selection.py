@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from typing import Callable
+from typing import Dict
 from typing import FrozenSet
 from typing import List
 from typing import NamedTuple
@@ -120,10 +121,16 @@ class Staleness:
 
     def warn_of_later(self, groups: Sequence[Group]) -> None:
         """Warn of former successes that what just ran has made stale."""
+        stale: Dict[int, str] = {}
         for group in groups:
             if os.path.lexists(marker_path(group.home, group.stage.name)):
-                reason = self._stale(group)
+                needed = (stale[position] for position in (*group.data_needs, *group.pairs)
+                          if position in stale)
+                maker = next(needed, None)
+                reason = self._stale(group) if maker is None else Reason('upstream is stale',
+                                                                         maker)
                 if reason is not None:
+                    stale[group.stage.position] = group.stage.name
                     self.emit(Warned(group.stage.name, f'is stale now ({reason}); '
                                                        f'it takes no part in this run'))
 

@@ -251,10 +251,11 @@ class Attempts(Performer):
     def _complete(self, group: Group) -> None:
         """All tasks of a fan-out are done: its marker says so, unless it does already."""
         key, tasks = self.ledger.done(group)
-        if not self.ledger.is_told(group, key):
-            marker = Marker(group.stage.name, key, self.setting.run_id, stamp(self.clock.now()),
-                            0.0, True, {'tasks': tasks}, ())
-            complete(group.home, marker, self.ledger.journal(group.task(0)), tasks)
+        if self.ledger.is_told(group, key):
+            return
+        marker = Marker(group.stage.name, key, self.setting.run_id, stamp(self.clock.now()),
+                        0.0, True, {'tasks': tasks}, ())
+        complete(group.home, marker, self.ledger.journal(group.task(0)), tasks)
         gone = self.ledger.gone(group)
         if gone:
             self.emit(Warned(group.stage.name, f'{len(gone)} of its former tasks are gone, such '

@@ -20,6 +20,7 @@ from stagerunner.errors import REFUSED
 from stagerunner.errors import StateError
 from stagerunner.errors import UsageError
 from stagerunner.events import Sink
+from stagerunner.events import Warned
 from stagerunner.fence import AUTO
 from stagerunner.fence import OFF
 from stagerunner.fence import STRICT
@@ -41,6 +42,7 @@ from stagerunner.run import execute
 from stagerunner.run import foretell
 from stagerunner.run import new_run_id
 from stagerunner.state.checkpoint import PipelineCheckpoint
+from stagerunner.state.checkpoint import SimulatedCheckpoint
 from stagerunner.state.history import VersionHistory
 from stagerunner.state.names import StateNames
 from stagerunner.state.run import unfinished_run
@@ -142,9 +144,20 @@ def main(arguments: Any, system: Any) -> int:
 
 def _rehearse(request: Request, parts: Parts, arguments: Any, system: Any) -> int:
     """Say what the run would do; exit as one that was refused when some of it could only fail."""
-    sink: Sink = JsonLines(system.out) if arguments.json else DryRun(system.out, system.err)
-    forecast = foretell(request, parts._replace(sinks=[sink]))
-    sink.close()
+    sinks: List[Sink] = [JsonLines(system.out) if arguments.json
+                         else DryRun(system.out, system.err)]
+    if arguments.log_file:
+        sinks.append(LogFile(arguments.log_file, arguments.log_level or LEVELS[0], parts.clock))
+        sinks[-1].receive(Warned('', 'DRY-RUN MODE ENABLED'))
+    if arguments.checkpoint_file:
+        stages = request.workspace.pipeline.stages
+        sinks.append(SimulatedCheckpoint(
+            os.path.abspath(str(arguments.checkpoint_file)), request.run_id, parts.clock,
+            workers=request.workers,
+            collections={stage.name: stage.for_each for stage in stages if stage.for_each}))
+    forecast = foretell(request, parts._replace(sinks=sinks))
+    for sink in sinks:
+        sink.close()
     return REFUSED if forecast.troubles else OK
 
 

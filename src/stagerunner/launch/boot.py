@@ -146,7 +146,7 @@ def _explain_refusals(pinned):
                 isinstance(arguments[1], tuple)):
             refuse(arguments[1][:2])
 
-    sys.addaudithook(hook)
+    sys.addaudithook(hook)  # novermin - asked for above
 
 
 def _new_main(script):

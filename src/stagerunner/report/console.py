@@ -33,6 +33,7 @@ from stagerunner.events import TaskResumed
 from stagerunner.events import TaskRetrying
 from stagerunner.events import TaskSkipped
 from stagerunner.events import TaskStarted
+from stagerunner.events import TaskWaiting
 from stagerunner.events import Warned
 from stagerunner.events import stage_of
 from stagerunner.plan import MATCHED
@@ -160,6 +161,7 @@ _LINES: Dict[type, Callable[[Any], str]] = {
         f'{event.delay_s:.3g}s ({event.error_class}: {printable(event.error)})'),
     TaskFailed: _failed,
     TaskBlocked: lambda event: f'[BLOCKED] {event.task} ({event.why})',
+    TaskWaiting: lambda event: f'[WAIT] {event.task} (nothing left of {printable(event.name)})',
     TaskPlanned: lambda event: (
         f'{event.decision:6} {event.task} ({reasons_text(event.reasons)})'),
     StageEnded: _fan_out,
@@ -168,7 +170,7 @@ _LINES: Dict[type, Callable[[Any], str]] = {
 }
 
 #: What `--quiet` leaves out.
-_CHATTER = (TaskSkipped, TaskStarted, TaskDone, StageEnded)
+_CHATTER = (TaskSkipped, TaskStarted, TaskDone, TaskWaiting, StageEnded)
 
 
 #: Fields for sinks within the runner: too long for a line, and told item by item.

@@ -22,6 +22,7 @@ from stagerunner.events import TaskCancelled
 from stagerunner.events import TaskDone
 from stagerunner.events import TaskFailed
 from stagerunner.events import TaskInterrupted
+from stagerunner.events import TaskPlanned
 from stagerunner.events import TaskRestarted
 from stagerunner.events import TaskResumed
 from stagerunner.events import TaskRetrying
@@ -50,6 +51,8 @@ _LINES: Dict[type, Tuple[str, Callable[[Any], str]]] = {
     TaskRestarted: ('INFO', lambda event: f'{event.task}: starts at line 0: {event.why}'),
     TaskThrottled: ('INFO', lambda event: f'{event.task}: waited {event.waited_s:.3f}s for '
                                           f'{event.name}'),
+    TaskPlanned: ('INFO', lambda event: f'[DRY-RUN] Would {event.decision}: {event.task} '
+                                        f'({reasons_text(event.reasons)})'),
     TaskDone: ('SUCCESS', lambda event: f'{event.task}: done in {event.duration_s:.3f}s'),
     StageEnded: ('INFO', lambda event: f'{event.stage}: ' + ', '.join(
         f'{count} {status}' for status, count in sorted(event.counts.items()))),

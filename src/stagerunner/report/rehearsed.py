@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Optional
+from typing import Set
 
 from stagerunner.events import Event
 from stagerunner.events import Sink
@@ -23,6 +24,9 @@ class DryRun(Sink):
         self.err = err
         self.stage: Optional[str] = None
         self.counts = {'execute': 0, 'skip': 0}
+        self.estimate_s = 0.0
+        #: Stages with a task that could only fail.
+        self.broken: Set[str] = set()
         out.line('DRY-RUN MODE ENABLED')
 
     def receive(self, event: Event) -> None:
@@ -31,19 +35,26 @@ class DryRun(Sink):
             self.err.line(f'warning: {whose}{printable(event.message)}')
         elif isinstance(event, TaskPlanned):
             self._end_stage(event.stage)
+            if event.trouble:
+                self.broken.add(event.stage)
             verb = 'skip' if event.decision == SKIP else 'execute'
             maybe = 'maybe: ' if event.decision == MAYBE else ''
             self.counts[verb] += 1
+            if verb == 'execute':
+                self.estimate_s += event.estimate_s or 0.0
             self.out.line(f'[DRY-RUN] Would {verb}: {event.task} '
                           f'({maybe}{reasons_text(event.reasons)})')
 
     def _end_stage(self, following: Optional[str]) -> None:
         if self.stage is not None and self.stage != following:
-            self.out.line(f'Stage validated: {self.stage}')
+            word = 'would fail' if self.stage in self.broken else 'validated'
+            self.out.line(f'Stage {word}: {self.stage}')
         self.stage = following
 
     def close(self) -> None:
         self._end_stage(None)
+        estimate = f', {self.estimate_s:.1f}s of work by what it last took'
         self.out.line(f"[DRY-RUN] {self.counts['execute']} to execute, "
-                      f"{self.counts['skip']} to skip; nothing was changed")
-        self.out.line('Pipeline Complete!')
+                      f"{self.counts['skip']} to skip{estimate if self.estimate_s else ''}; "
+                      f'nothing was changed')
+        self.out.line('Pipeline would fail' if self.broken else 'Pipeline Complete!')

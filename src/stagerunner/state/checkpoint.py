@@ -16,6 +16,7 @@ from typing import Tuple
 
 from stagerunner.clock import Clock
 from stagerunner.clock import stamp
+from stagerunner.errors import StateError
 from stagerunner.events import Event
 from stagerunner.events import RunEnded
 from stagerunner.events import RunStarted
@@ -69,12 +70,17 @@ class PipelineCheckpoint(Sink):
         self.snapshots = Snapshots(self.path, clock)
         #: False once another run writes to the same file: the last one to write a snapshot wins.
         self.has_journal = False
+        #: True when there is a snapshot of this run that a journal can go on from.
+        self.has_base = False
+        self.is_resumed = False
 
     def receive(self, event: Event) -> None:
         if isinstance(event, RunStarted):
             self._begin(event)
         elif isinstance(event, StageExpanded):
             self.items.add(self.data, event)
+            if event.stage in self.items.collections and not self.has_base:
+                self._write_base()
         elif isinstance(event, RunEnded):
             self._end(event)
         elif isinstance(event, StageEnded):
@@ -107,22 +113,20 @@ class PipelineCheckpoint(Sink):
         self.items = _Items(event.collections)
         former = self._former(event.run_id) if self.resumes else None
         stats: Dict[str, int] = {'total_stages': len(event.stages), 'completed_stages': 0}
-        collections = sorted(set(event.collections.values()))
-        for collection in collections:
+        for collection in self.items.names:
             stats.update(new_stats(collection))
         self.data = {'run_id': event.run_id, 'version': VERSION, 'created_at': event.at,
                      'last_updated': event.at, 'status': 'in_progress', 'stages': {}}
-        self.data.update((collection, {}) for collection in collections)
+        self.data.update((collection, {}) for collection in self.items.names)
         self.data.update(stats=dict(stats, retries=0), config={'max_workers': event.workers})
         if former is not None:
-            self._go_on_from(former, collections)
-        if collections:
-            self._write()
+            self._go_on_from(former)
 
-    def _go_on_from(self, former: Dict[str, Any], collections: Any) -> None:
+    def _go_on_from(self, former: Dict[str, Any]) -> None:
+        self.is_resumed = True
         self.data['created_at'] = former['created_at']
         self.data['stats']['retries'] = former['stats'].get('retries', 0)
-        for collection in collections:
+        for collection in self.items.names:
             for name, entry in former.get(collection, {}).items():
                 if entry['stage'] != COMPLETED:
                     entry['stage'] = IN_PROGRESS if 'started_at' in entry else NOT_STARTED
@@ -131,13 +135,16 @@ class PipelineCheckpoint(Sink):
 
     def _former(self, run_id: str) -> Optional[Dict[str, Any]]:
         """Return what the file says of the same run, None where that is nothing."""
-        collections = set(self.items.collections.values())
-        if collections:
-            with self.snapshots:
+        try:
+            if self.items.names:
+                with self.snapshots:
+                    found = self.snapshots.read()
+            else:
                 found = self.snapshots.read()
-        else:
-            found = self.snapshots.read()
-        if found is None or not all(is_document(found.data, name) for name in collections):
+        except StateError:
+            # The file is for people, and is about to be written anew.
+            return None
+        if found is None or not is_document(found.data, *self.items.names):
             return None
         data: Dict[str, Any] = found.data
         if (data.get('run_id') != run_id or data.get('status') == 'completed'
@@ -185,9 +192,21 @@ class PipelineCheckpoint(Sink):
         if not self.items.collections:
             self.snapshots.write(render(self.data), durable=False)
             return
+        self._write_with_journal(self.data)
+
+    def _write_base(self) -> None:
+        """Give the journal something to go on from: all items, or none where they are many.
+
+        What was known of them before is never left out.
+        """
+        is_cheap = self.is_resumed or self.snapshots.is_due(self.items.n, floor_s=0.0)
+        self._write_with_journal(self.data if is_cheap else dict(
+            self.data, **{name: {} for name in self.items.names}))
+
+    def _write_with_journal(self, data: Dict[str, Any]) -> None:
         with self.snapshots:
-            self.snapshots.write(render(self.data), durable=False)
-        self.has_journal = True
+            self.snapshots.write(render(data, self.items.names), durable=False)
+        self.has_journal = self.has_base = True
 
 
 class _Items:
@@ -196,6 +215,7 @@ class _Items:
     def __init__(self, collections: Optional[Dict[str, str]] = None):
         #: Stage to collection.
         self.collections = collections or {}
+        self.names = sorted(set(self.collections.values()))
         #: How many items there are in all.
         self.n = 0
         self._n_stages: Dict[str, int] = {}
@@ -269,11 +289,10 @@ class SimulatedCheckpoint(Sink):
         self.path = path
         now = stamp(clock.now())
         self.items = _Items(collections)
-        names = sorted(set(self.items.collections.values()))
         self.data: Dict[str, Any] = {
             'run_id': run_id, 'version': VERSION, 'created_at': now, 'last_updated': now,
             'status': 'in_progress', 'dry_run': True, 'stages': {}}
-        self.data.update((name, {}) for name in names)
+        self.data.update((name, {}) for name in self.items.names)
         self.data.update(stats={'total_stages': 0, 'completed_stages': 0, 'retries': 0},
                          config={'max_workers': workers})
         self.now = now
@@ -305,6 +324,6 @@ class SimulatedCheckpoint(Sink):
         self.data['stages'] = {name: self.now for name, is_done in self.stages.items() if is_done}
         self.data['stats'].update(total_stages=len(self.stages),
                                   completed_stages=len(self.data['stages']))
-        for collection in set(self.items.collections.values()):
+        for collection in self.items.names:
             recount(self.data, collection)
-        write_blocks(self.path, render(self.data), durable=False)
+        write_blocks(self.path, render(self.data, self.items.names), durable=False)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from typing import Container
 from typing import Dict
 from typing import Iterator
 from typing import List
@@ -61,6 +62,9 @@ def apply(data: Dict[str, Any], change: Dict[str, Any], *, as_text: bool = False
     if found is None:
         found = new_entry()
         _add(stats, f'total_{collection}', 1)
+    elif found is UNTOUCHED:
+        # The usual case, which need not be decoded.
+        found = new_entry()
     entry = json.loads(found) if isinstance(found, str) else found
     before = entry['stage']
     amend(entry, change)
@@ -106,16 +110,21 @@ def _add(stats: Dict[str, int], name: str, number: int) -> None:
         stats[name] = stats.get(name, 0) + number
 
 
-def is_document(data: Any, collection: str) -> bool:
-    """True for what can be a checkpoint file with (or without) this collection."""
+def is_document(data: Any, *collections: str) -> bool:
+    """True for what can be a checkpoint file with (or without) these collections."""
     if not isinstance(data, dict) or not isinstance(data.get('stats', {}), dict):
         return False
-    entries = data.get(collection, {})
-    return isinstance(entries, dict) and all(
-        isinstance(entry, dict) and isinstance(entry.get('stage'), str)
-        and isinstance(entry.get('stages', {}), dict)
-        and isinstance(entry.get('errors', []), list)
-        and type(entry.get('retries', 0)) is int for entry in entries.values())
+    return (all(type(count) is int for count in data.get('stats', {}).values())
+            and all(isinstance(data.get(name, {}), dict) for name in collections)
+            and all(_is_entry(entry) for name in collections
+                    for entry in data.get(name, {}).values()))
+
+
+def _is_entry(entry: Any) -> bool:
+    return (isinstance(entry, dict) and isinstance(entry.get('stage'), str)
+            and isinstance(entry.get('stages', {}), dict)
+            and isinstance(entry.get('errors', []), list)
+            and type(entry.get('retries', 0)) is int)
 
 
 def as_plain_text(text: str) -> str:
@@ -127,8 +136,8 @@ def as_plain_text(text: str) -> str:
     return text.encode('utf-8', 'backslashreplace').decode('utf-8')
 
 
-def render(data: Dict[str, Any]) -> Iterator[bytes]:
-    """Yield the document in blocks, with an item per line."""
+def render(data: Dict[str, Any], as_text: Container[str] = ()) -> Iterator[bytes]:
+    """Yield the document in blocks, with an item per line; `as_text` are collections of texts."""
     yield b'{'
     separator = '\n '
     for key, value in data.items():
@@ -136,19 +145,18 @@ def render(data: Dict[str, Any]) -> Iterator[bytes]:
         separator = ',\n '
         if isinstance(value, dict) and value and key not in _IN_ONE_LINE:
             yield f'{head}{{'.encode()
-            yield from _entries(value)
+            yield from _entries(value, as_text=key in as_text)
             yield b'\n }'
         else:
             yield (head + spell(value)).encode('utf-8')
     yield b'\n}\n'
 
 
-def _entries(entries: Dict[str, Any]) -> Iterator[bytes]:
+def _entries(entries: Dict[str, Any], *, as_text: bool) -> Iterator[bytes]:
     lines: List[str] = []
     separator = '\n  '
     for key, entry in entries.items():
-        is_text = isinstance(entry, str) and entry[:1] == '{'
-        lines.append(f'{separator}{spell(key)}: {entry if is_text else spell(entry)}')
+        lines.append(f'{separator}{spell(key)}: {entry if as_text else spell(entry)}')
         separator = ',\n  '
         if len(lines) == _LINES_PER_BLOCK:
             yield ''.join(lines).encode('utf-8')
