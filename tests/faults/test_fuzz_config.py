@@ -241,7 +241,8 @@ MUTATIONS: Dict[str, Callable[[random.Random, Dict[str, Any]], Result]] = {
     'bad token': _bad_token, 'truncated': _truncated, 'spoilt': _spoilt,
     'surroundings': _surroundings, 'encoding': _encoding, 'no object': _no_object}
 
-COMMANDS: Sequence[Sequence[str]] = ((), ('plan',), ('--dry-run',), ('why', 'work'), ('--resume',))
+COMMANDS: Sequence[Sequence[str]] = ((), ('plan',), ('--dry-run',), ('why', 'work'), ('--resume',),
+                                     ('doctor',))
 
 
 def check(mutant: Mutant, done: Finished) -> None:
@@ -271,7 +272,7 @@ def test_a_broken_config_is_refused(size: int, workspace: Workspace,
         with tally.trial(f'{number} {mutant.kind}') as trial:
             trial.fired()
             kinds[mutant.kind] += 1
-            n_names = 1 if command and command[0] in ('plan', 'why') else 0
+            n_names = 1 if command and command[0] in ('plan', 'why', 'doctor') else 0
             check(mutant, main(*command[:n_names], '--pipeline', workspace.pipeline_file,
                                *command[n_names:]))
             assert workspace.tree() == before

@@ -7,6 +7,7 @@ import re
 from typing import Any
 from typing import NamedTuple
 from typing import Optional
+from typing import Tuple
 
 from stagerunner.errors import DefinitionError
 from stagerunner.errors import UsageError
@@ -46,15 +47,19 @@ def add_config(parser: Any) -> None:
                         'definition, if there is one)')
 
 
-def load_all(arguments: Any) -> Loaded:
-    """Read config and definition, or raise `DefinitionError`."""
+def load_config(arguments: Any) -> Tuple[Settings, str]:
+    """Read the config and return it with its path ('': none), or raise `DefinitionError`."""
     config = arguments.config
     if config is None:
         beside = os.path.join(os.path.dirname(os.path.abspath(arguments.pipeline)), CONFIG)
         config = beside if os.path.lexists(beside) else ''
-    settings = load_settings(config) if config else Settings()
-    loaded = Loaded(load(arguments.pipeline, settings), settings,
-                    os.path.abspath(config) if config else '')
+    return (load_settings(config), os.path.abspath(config)) if config else (Settings(), '')
+
+
+def load_all(arguments: Any) -> Loaded:
+    """Read config and definition, or raise `DefinitionError`."""
+    settings, config = load_config(arguments)
+    loaded = Loaded(load(arguments.pipeline, settings), settings, config)
     _check_quotas(loaded, os.path.basename(arguments.pipeline))
     return loaded
 
