@@ -52,7 +52,8 @@ class StageRecords(Sink):
         elif isinstance(event, StageEnded):
             self._write_fan_out(event)
         elif isinstance(event, TaskStarted):
-            self.reasons[event.task] = event.reasons
+            # Why a task is executed is said by its first attempt; another has an old record.
+            self.reasons.setdefault(event.task, event.reasons)
         elif isinstance(event, AttemptEnded):
             self.attempts.setdefault(event.task, []).append(event)
             if event.delay_s is not None:
