@@ -127,8 +127,9 @@ class Staleness:
                 needed = (stale[position] for position in (*group.data_needs, *group.pairs)
                           if position in stale)
                 maker = next(needed, None)
-                reason = self._stale(group) if maker is None else Reason('upstream is stale',
-                                                                         maker)
+                reason = self._stale(group)
+                if reason is None and maker is not None:
+                    reason = Reason('upstream is stale', maker)
                 if reason is not None:
                     stale[group.stage.position] = group.stage.name
                     self.emit(Warned(group.stage.name, f'is stale now ({reason}); '

@@ -441,7 +441,9 @@ def test_a_stale_stage_before_and_after_is_told(diamond):
     assert diamond.ran() == ['a', 'b']
     assert [(event.task, event.message) for event in diamond.sink.of(Warned)] == [
         ('c', 'is stale now (input changed: data/a/out.txt); it takes no part in this run'),
-        ('d', 'is stale now (input changed: data/b/out.txt); it takes no part in this run')]
+        ('d', 'is stale now (input changed: data/b/out.txt); it takes no part in this run'),
+        ('e', 'is stale now (upstream is stale: d); it takes no part in this run'),
+        ('f', 'is stale now (upstream is stale: c); it takes no part in this run')]
 
 
 def test_what_lies_before_the_first_stage_that_runs_is_taken_although_stale(diamond):
