@@ -9,6 +9,7 @@ the end.  What happens to items in between goes into a journal beside it.
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 from typing import Dict
 from typing import Optional
@@ -17,6 +18,7 @@ from typing import Tuple
 from stagerunner.clock import Clock
 from stagerunner.clock import stamp
 from stagerunner.errors import StateError
+from stagerunner.errors import os_fault
 from stagerunner.events import Event
 from stagerunner.events import RunEnded
 from stagerunner.events import RunStarted
@@ -30,6 +32,7 @@ from stagerunner.events import TaskRetrying
 from stagerunner.events import TaskSkipped
 from stagerunner.events import TaskStarted
 from stagerunner.events import stage_of
+from stagerunner.files import make_folder
 from stagerunner.files import write_blocks
 from stagerunner.state.entries import COMPLETED
 from stagerunner.state.entries import FAILED
@@ -110,6 +113,7 @@ class PipelineCheckpoint(Sink):
     # -- beginning and end -------------------------------------------------------
 
     def _begin(self, event: RunStarted) -> None:
+        _make_folder_of(self.path)
         self.items = _Items(event.collections)
         former = self._former(event.run_id) if self.resumes else None
         stats: Dict[str, int] = {'total_stages': len(event.stages), 'completed_stages': 0}
@@ -207,6 +211,17 @@ class PipelineCheckpoint(Sink):
         with self.snapshots:
             self.snapshots.write(render(data, self.items.names), durable=False)
         self.has_journal = self.has_base = True
+
+
+def _make_folder_of(path: str) -> None:
+    """Make the folder of a file that people chose; before a run, not after all of its work."""
+    folder = os.path.dirname(os.path.abspath(path))
+    try:
+        make_folder(folder)
+        # Fails where a file is in the way.
+        os.stat(os.path.join(folder, ''))
+    except OSError as error:
+        raise StateError(path, os_fault(error)) from error
 
 
 class _Items:
@@ -326,4 +341,5 @@ class SimulatedCheckpoint(Sink):
                                   completed_stages=len(self.data['stages']))
         for collection in self.items.names:
             recount(self.data, collection)
+        _make_folder_of(self.path)
         write_blocks(self.path, render(self.data, self.items.names), durable=False)

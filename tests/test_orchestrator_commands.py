@@ -1,0 +1,100 @@
+"""The command lines of documents 000 and 001 work as they stand there, from the folder itself."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from typing import Any
+
+import pytest
+
+from support import CHECKOUT
+from support import Workspace
+from support import stage
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+
+@pytest.fixture
+def reviewed(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """Return a workspace with two stages and the config of document 001, and stand in it."""
+    workspace.processor()
+    workspace.write('data/input/in.txt', 'x')
+    workspace.pipeline(stage('journal_reviewer'),
+                       stage('judge', inputs=['data/journal_reviewer/in.txt']))
+    shutil.copy(str(CHECKOUT / 'tests' / 'configs' / 'document_001.json'),
+                str(workspace.path('pipeline_config.json')))
+    monkeypatch.chdir(workspace.root)
+    return workspace
+
+
+@pytest.mark.parametrize('command, workers', [
+    ('', 1), ('--resume', 1), ('--config pipeline_config.json', 1),
+    ('--checkpoint-file my_checkpoint.json', 1), ('--log-file debug.log', 1),
+    ('--enable-experimental', 4), ('--enable-experimental --max-workers 3', 3),
+    ('--resume --checkpoint-file custom/folder/checkpoint.json', 1),
+])
+def test_a_command_of_the_documents_runs_everything(reviewed, main, command, workers):
+    done = main(*command.split(), '--run-id', 'x')
+
+    assert done.code == 0 and done.lines[-1] == 'Run x state: completed', done
+    assert re.findall(r'^\[DONE\] (\w+)', done.out, re.M) == ['journal_reviewer', 'judge']
+    assert reviewed.json('state/metrics_x.json')['workers'] == workers
+
+
+@pytest.mark.parametrize('command', [
+    '--dry-run', '--dry-run --log-file debug.log', '--dry-run --enable-experimental'])
+def test_a_dry_run_of_the_documents_runs_nothing(reviewed, main, command):
+    told = main(*command.split())
+
+    assert told.code == 0 and told.lines[0] == 'DRY-RUN MODE ENABLED'
+    assert told.lines[-1] == 'Pipeline Complete!'
+    assert not reviewed.path('state').exists() and not reviewed.path('data/judge').exists()
+
+
+def test_resume_from_a_stage_runs_it_and_what_follows(reviewed, main):
+    main()
+
+    done = main('--resume-from', 'judge')
+
+    assert done.code == 0 and '[RUN] judge' in done.out and 'journal_reviewer' not in done.out
+
+
+def test_the_folder_of_a_checkpoint_is_made(reviewed, main):
+    """Document 001 asks its users to make it."""
+    main('--checkpoint-file', 'not/there/yet.json')
+
+    found = reviewed.json('not/there/yet.json')
+    assert (found['status'], sorted(found['stages'])) == (
+        'completed', ['journal_reviewer', 'judge'])
+
+
+@pytest.mark.parametrize('switch', [
+    {'enable_parallel': True}, {'feature_flags': {'enable_parallel_processing': True}}])
+def test_either_switch_of_the_config_does_what_the_flag_does(reviewed, main, switch):
+    config: Any = reviewed.json('pipeline_config.json')
+    features = config['v2_features']
+    features.update({key: dict(features[key], **value) if isinstance(value, dict) else value
+                     for key, value in switch.items()})
+    reviewed.write('pipeline_config.json', json.dumps(config))
+
+    main('--run-id', 'x')
+
+    assert reviewed.json('state/metrics_x.json')['workers'] == 4
+
+
+def test_a_dry_run_makes_the_folder_of_the_checkpoint_that_is_asked_for(reviewed, main):
+    told = main('--dry-run', '--checkpoint-file', 'not/there/yet.json')
+
+    assert told.code == 0 and reviewed.json('not/there/yet.json')['dry_run'] is True
+
+
+def test_where_no_checkpoint_can_be_nothing_is_done_in_vain(reviewed, main):
+    """Bug: the run did all of its work and then failed."""
+    reviewed.write('file', '')
+
+    done = main('--checkpoint-file', 'file/x.json')
+
+    assert done.code == 5 and '[RUN]' not in done.out, done
+    assert done.err.splitlines()[-1].endswith('file/x.json: not a directory')
