@@ -98,3 +98,18 @@ def test_where_no_checkpoint_can_be_nothing_is_done_in_vain(reviewed, main):
 
     assert done.code == 5 and '[RUN]' not in done.out, done
     assert done.err.splitlines()[-1].endswith('file/x.json: not a directory')
+
+
+@pytest.mark.parametrize('level, has_info', [
+    ('DEBUG', True), ('INFO', True), ('WARNING', False), ('ERROR', False), ('CRITICAL', False)])
+def test_the_log_level_of_the_config_holds(reviewed, main, level, has_info):
+    """Bug: `CRITICAL` logged everything, and a dry run did not look at the config."""
+    config: Any = reviewed.json('pipeline_config.json')
+    reviewed.write('pipeline_config.json', json.dumps(dict(config, log_level=level)))
+
+    main('--dry-run', '--log-file', 'dry.log')
+    main('--log-file', 'run.log')
+
+    dry, log = reviewed.read('dry.log'), reviewed.read('run.log')
+    assert dry.count('[INFO] [DRY-RUN] Would execute: ') == (2 if has_info else 0)
+    assert ('[INFO]' in log, '[SUCCESS]' in log) == (has_info, has_info)

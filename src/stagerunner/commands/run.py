@@ -124,7 +124,7 @@ def main(arguments: Any, system: Any) -> int:
                   host=system.host)
     try:
         if arguments.dry_run or loaded.settings.dry_run:
-            return _rehearse(request, parts, arguments, system)
+            return _rehearse(request, parts, arguments, system, loaded)
         handlers = _listen(stop)
         try:
             return execute(request, parts._replace(
@@ -142,12 +142,13 @@ def main(arguments: Any, system: Any) -> int:
         stop.close()
 
 
-def _rehearse(request: Request, parts: Parts, arguments: Any, system: Any) -> int:
+def _rehearse(request: Request, parts: Parts, arguments: Any, system: Any,
+              loaded: Loaded) -> int:
     """Say what the run would do; exit as one that was refused when some of it could only fail."""
     sinks: List[Sink] = [JsonLines(system.out) if arguments.json
                          else DryRun(system.out, system.err)]
     if arguments.log_file:
-        sinks.append(LogFile(arguments.log_file, arguments.log_level or LEVELS[0], parts.clock))
+        sinks.append(_log_file(arguments, loaded, parts.clock))
         sinks[-1].receive(Warned('', 'DRY-RUN MODE ENABLED'))
     if arguments.checkpoint_file:
         stages = request.workspace.pipeline.stages
@@ -159,6 +160,10 @@ def _rehearse(request: Request, parts: Parts, arguments: Any, system: Any) -> in
     for sink in sinks:
         sink.close()
     return REFUSED if forecast.troubles else OK
+
+
+def _log_file(arguments: Any, loaded: Loaded, clock: Clock) -> LogFile:
+    return LogFile(arguments.log_file, arguments.log_level or loaded.settings.log_level, clock)
 
 
 def _checkpoint_file(arguments: Any, loaded: Loaded) -> str:
@@ -178,8 +183,7 @@ def _sinks(arguments: Any, system: Any, loaded: Loaded, run_id: str,
         more.append(VersionHistory(loaded.workspace.root, loaded.settings.version_history_path,
                                    loaded.workspace.pipeline.version))
     if arguments.log_file:
-        asked = arguments.log_level or loaded.settings.log_level
-        more.append(LogFile(arguments.log_file, asked if asked in LEVELS else LEVELS[0], clock))
+        more.append(_log_file(arguments, loaded, clock))
     console: Sink = JsonLines(system.out) if arguments.json else Console(
         system.out, system.err, clock, is_quiet=arguments.quiet)
     checkpoint = PipelineCheckpoint(names, clock, _checkpoint_file(arguments, loaded),

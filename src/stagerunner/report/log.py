@@ -32,13 +32,16 @@ from stagerunner.events import TaskThrottled
 from stagerunner.events import Warned
 from stagerunner.files import append
 from stagerunner.files import make_folder
+from stagerunner.plan import MAYBE
+from stagerunner.plan import SKIP
 from stagerunner.report.console import reasons_text
 from stagerunner.schema import printable
 
 #: What `--log-level` may be, from much to little; a success counts as information.
 LEVELS = ('INFO', 'WARNING', 'ERROR')
 
-_RANK = {'INFO': 0, 'SUCCESS': 0, 'WARNING': 1, 'ERROR': 2}
+#: Those that a config may name as well are taken for the nearest that there is.
+_RANK = {'DEBUG': 0, 'INFO': 0, 'SUCCESS': 0, 'WARNING': 1, 'ERROR': 2, 'CRITICAL': 2}
 
 #: Level and text of each event that is worth a line.
 _LINES: Dict[type, Tuple[str, Callable[[Any], str]]] = {
@@ -51,8 +54,9 @@ _LINES: Dict[type, Tuple[str, Callable[[Any], str]]] = {
     TaskRestarted: ('INFO', lambda event: f'{event.task}: starts at line 0: {event.why}'),
     TaskThrottled: ('INFO', lambda event: f'{event.task}: waited {event.waited_s:.3f}s for '
                                           f'{event.name}'),
-    TaskPlanned: ('INFO', lambda event: f'[DRY-RUN] Would {event.decision}: {event.task} '
-                                        f'({reasons_text(event.reasons)})'),
+    TaskPlanned: ('INFO', lambda event: (
+        f"[DRY-RUN] Would {'skip' if event.decision == SKIP else 'execute'}: {event.task} "
+        f"({'maybe: ' if event.decision == MAYBE else ''}{reasons_text(event.reasons)})")),
     TaskDone: ('SUCCESS', lambda event: f'{event.task}: done in {event.duration_s:.3f}s'),
     StageEnded: ('INFO', lambda event: f'{event.stage}: ' + ', '.join(
         f'{count} {status}' for status, count in sorted(event.counts.items()))),
