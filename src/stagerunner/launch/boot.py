@@ -231,6 +231,8 @@ def show_environment(env):
 def _show(place, parts):
     """Overwrite a part of this process's memory between two addresses, which its status tells."""
     import os
+    if not sys.platform.startswith('linux'):
+        return
     try:
         with open('/proc/self/stat', 'rb') as source:
             fields = source.read().rpartition(b')')[2].split()
@@ -244,7 +246,7 @@ def _show(place, parts):
         finally:
             os.close(memory)
     except OSError:
-        # No Linux, or no rights: only people look at it.
+        # No rights: only people look at it.
         pass
 
 
