@@ -90,14 +90,53 @@ def test_a_dry_run_makes_the_folder_of_the_checkpoint_that_is_asked_for(reviewed
     assert told.code == 0 and reviewed.json('not/there/yet.json')['dry_run'] is True
 
 
-def test_where_no_checkpoint_can_be_nothing_is_done_in_vain(reviewed, main):
-    """Bug: the run did all of its work and then failed."""
-    reviewed.write('file', '')
+#: What people may name by mistake, and what is said of it.
+MISTAKES = pytest.mark.parametrize('name, said', [
+    ('pipeline.json', 'is left as it is'), ('bin', ''), ('pipeline.json/x.json', '')])
 
-    done = main('--checkpoint-file', 'file/x.json')
+
+@MISTAKES
+@pytest.mark.parametrize('where', ['flag', 'config', 'dry run'])
+def test_a_checkpoint_file_that_is_something_else_is_left_alone(reviewed, main, where, name,
+                                                                said):
+    """Bug: the definition was overwritten, a folder moved, or the run failed after its work."""
+    config: Any = reviewed.json('pipeline_config.json')
+    config['v2_features']['checkpoint_file'] = name
+    if where == 'config':
+        reviewed.write('pipeline_config.json', json.dumps(config))
+    before = reviewed.tree('bin'), reviewed.read('pipeline.json')
+
+    done = main(*{'config': [], 'flag': ['--checkpoint-file', name],
+                  'dry run': ['--dry-run', '--checkpoint-file', name]}[where])
 
     assert done.code == 5 and '[RUN]' not in done.out, done
-    assert done.err.splitlines()[-1].endswith('file/x.json: not a directory')
+    assert said in done.err.splitlines()[-1]
+    assert (reviewed.tree('bin'), reviewed.read('pipeline.json')) == before
+
+
+@MISTAKES
+def test_a_history_that_is_something_else_is_left_alone(reviewed, main, name, said):
+    """Bug: it was set aside, with all processors in it, and a missing folder failed at the end."""
+    config: Any = reviewed.json('pipeline_config.json')
+    reviewed.write('pipeline_config.json', json.dumps(dict(config, version_history_path=name)))
+    before = reviewed.tree('bin'), reviewed.read('pipeline.json')
+
+    done = main()
+
+    assert done.code == 5 and '[RUN]' not in done.out, done
+    assert said in done.err.splitlines()[-1]
+    assert (reviewed.tree('bin'), reviewed.read('pipeline.json')) == before
+
+
+def test_the_folder_of_the_history_is_made(reviewed, main):
+    config: Any = reviewed.json('pipeline_config.json')
+    reviewed.write('pipeline_config.json',
+                   json.dumps(dict(config, version_history_path='not/there/yet.json')))
+
+    done = main('--run-id', 'x')
+
+    assert done.code == 0 and [entry['run_id'] for entry in
+                               reviewed.json('not/there/yet.json')] == ['x']
 
 
 @pytest.mark.parametrize('level, has_info', [

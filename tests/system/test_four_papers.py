@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 from typing import Dict
@@ -10,9 +12,11 @@ from typing import List
 
 import pytest
 
+from support import PATIENCE_S
 from support import Finished
 from support import Workspace
 from support import stage
+from support import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -167,3 +171,40 @@ def test_after_it_was_mended_the_failed_paper_alone_goes_on(tmp_path):
     assert (found['status'], found['created_at'], found['stats']['completed_papers']) == (
         'completed', began, 4)
     assert {entry['stage'] for entry in found['papers'].values()} == {'completed'}
+
+
+@pytest.mark.parametrize('signum', [signal.SIGINT, signal.SIGKILL], ids=['interrupted', 'killed'])
+def test_ended_in_the_middle_the_four_papers_go_on_in_the_same_file(tmp_path, signum):
+    """Two papers are through `review`, and `judge` waits for more than come."""
+    workspace = make(tmp_path / 'w', 1)
+    file = workspace.path('papers.json')
+    workspace.processor(REVIEW.replace("int(open('want').read())",
+                                       "99 if name == 'judge' and os.path.exists('hold') else 1"))
+    workspace.write('hold')
+    with workspace.start('--max-workers', '2', '--run-id', 'x', '--checkpoint-file', file,
+                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                         is_measured=False) as process:
+        try:
+            wait_until(lambda: workspace.path('log').exists()
+                       and workspace.read('log').count('in judge') == 2, 'the second stage')
+            process.send_signal(signum)
+            process.wait(PATIENCE_S)
+        finally:
+            process.kill()
+    before = workspace.json('papers.json')
+    workspace.path('hold').unlink()
+
+    done = workspace.run('--resume', '--max-workers', '2', '--checkpoint-file', file,
+                         is_measured=False)
+
+    assert (done.code, done.err) == (0, '') and done.lines[-1] == 'Run x state: completed', done
+    found = workspace.json('papers.json')
+    assert found['created_at'] == before['created_at'] and found['status'] == 'completed'
+    assert found['stats'] == {
+        'total_stages': 3, 'completed_stages': 3, 'total_papers': 4, 'completed_papers': 4,
+        'failed_papers': 0, 'retries': 0}
+    assert {paper: (entry['stage'], sorted(entry['stages']))
+            for paper, entry in found['papers'].items()} == dict.fromkeys(
+        PAPERS, ('completed', sorted(STAGES)))
+    assert not workspace.path('papers.json.journal').exists()
+    assert len(results(workspace)) == 12

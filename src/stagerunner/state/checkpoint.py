@@ -66,6 +66,7 @@ class PipelineCheckpoint(Sink):
     def __init__(self, names: StateNames, clock: Clock, path: str = '', *,
                  resumes: bool = False):
         self.path = path or names.pipeline_checkpoint()
+        self.is_chosen = bool(path)
         self.clock = clock
         self.resumes = resumes
         self.data: Dict[str, Any] = {}
@@ -113,7 +114,8 @@ class PipelineCheckpoint(Sink):
     # -- beginning and end -------------------------------------------------------
 
     def _begin(self, event: RunStarted) -> None:
-        _make_folder_of(self.path)
+        if self.is_chosen:
+            _claim(self.path)
         self.items = _Items(event.collections)
         former = self._former(event.run_id) if self.resumes else None
         stats: Dict[str, int] = {'total_stages': len(event.stages), 'completed_stages': 0}
@@ -213,15 +215,26 @@ class PipelineCheckpoint(Sink):
         self.has_journal = self.has_base = True
 
 
-def _make_folder_of(path: str) -> None:
-    """Make the folder of a file that people chose; before a run, not after all of its work."""
+def _claim(path: str) -> None:
+    """Make the folder of a file that people chose; refuse one that is about something else.
+
+    Before a run, not after all of its work.
+    """
     folder = os.path.dirname(os.path.abspath(path))
     try:
         make_folder(folder)
         # Fails where a file is in the way.
         os.stat(os.path.join(folder, ''))
+        if not os.path.lexists(path):
+            return
+        if not os.path.isfile(path):
+            raise StateError(path, 'is not a regular file')
+        with open(path, 'rb') as file:
+            begin = file.read(4096)
     except OSError as error:
         raise StateError(path, os_fault(error)) from error
+    if begin.strip(b' \n\0') and b'"run_id"' not in begin:
+        raise StateError(path, 'is no checkpoint file and is left as it is; name another one')
 
 
 class _Items:
@@ -341,5 +354,5 @@ class SimulatedCheckpoint(Sink):
                                   completed_stages=len(self.data['stages']))
         for collection in self.items.names:
             recount(self.data, collection)
-        _make_folder_of(self.path)
+        _claim(self.path)
         write_blocks(self.path, render(self.data, self.items.names), durable=False)

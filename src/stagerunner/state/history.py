@@ -6,10 +6,14 @@ import os
 from typing import Any
 from typing import List
 
+from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
+from stagerunner.errors import os_fault
 from stagerunner.events import Event
 from stagerunner.events import RunEnded
+from stagerunner.events import RunStarted
 from stagerunner.events import Sink
+from stagerunner.files import make_folder
 from stagerunner.files import quarantine
 from stagerunner.files import read_json
 from stagerunner.files import write_json
@@ -26,11 +30,31 @@ class VersionHistory(Sink):
         self.version = version
 
     def receive(self, event: Event) -> None:
-        if isinstance(event, RunEnded) and event.state == 'completed':
+        if isinstance(event, RunStarted):
+            self._claim()
+        elif isinstance(event, RunEnded) and event.state == 'completed':
             with take_lock(history_lock(self.root)):
                 write_json(self.path, [*self._entries(), {
                     'run_id': event.run_id, 'version': self.version, 'ended_at': event.at}],
                     durable=True)
+
+    def _claim(self) -> None:
+        """Make the folder; refuse what is about something else before a run does its work."""
+        folder = os.path.dirname(self.path)
+        try:
+            make_folder(folder)
+            # Fails where a file is in the way.
+            os.stat(os.path.join(folder, ''))
+            is_ours = not os.path.lexists(self.path) or os.path.isfile(self.path)
+            is_ours = is_ours and isinstance(read_json(self.path), (list, type(None)))
+        except Unreadable:
+            # A history that was damaged is set aside when there is something to add.
+            return
+        except OSError as error:
+            raise StateError(self.path, os_fault(error)) from error
+        if not is_ours:
+            raise StateError(self.path, 'is no history of versions and is left as it is; '
+                                        'change version_history_path')
 
     def _entries(self) -> List[Any]:
         """Return what is there; what is no list is set aside, not lost."""
