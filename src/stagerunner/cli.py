@@ -42,8 +42,7 @@ COMMANDS = {
     'run': 'Run the stages of a pipeline offline; skip what is done, resume what was stopped.',
     'plan': 'Say what a run would do and why, and change nothing.',
     'why': 'Say why a stage would run or be skipped, with old and new values.',
-    'doctor': 'Tell what this host can promise (which fence surrounds processors), and which '
-              'settings hold.',
+    'doctor': 'Tell which fence surrounds processors on this host, and which settings hold.',
 }
 
 
