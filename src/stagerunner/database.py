@@ -24,8 +24,6 @@ from typing import Sequence
 from typing import Tuple
 
 from stagerunner.errors import StateError
-from stagerunner.errors import os_fault
-from stagerunner.files import make_folder
 from stagerunner.files import try_stat
 from stagerunner.locks import Turns
 from stagerunner.locks import database_lock
@@ -157,12 +155,9 @@ class Database:
         return connection
 
     def _connect_to_write(self) -> Any:
+        """Open the file, whose folder was made for the lock beside it."""
         import sqlite3
 
-        try:
-            make_folder(os.path.dirname(self.path))
-        except OSError as error:
-            raise StateError(self.path, os_fault(error)) from error
         if not self._is_checked and try_stat(self.path) is not None:
             # By a connection that cannot change a byte of what is not ours.
             looking = self._connect_to_read()

@@ -129,7 +129,7 @@ def test_of_processes_that_put_in_the_same_each_entry_is_new_to_one(tmp_path: Pa
     queue.close()
 
 
-@sizes(6, 200)
+@sizes(6, 60)
 @pytest.mark.integration
 def test_what_was_acknowledged_is_there_after_a_kill(tmp_path: Path, size: int) -> None:
     """Killed after a different number of lines each time, so in the middle of any write."""
