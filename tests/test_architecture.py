@@ -32,12 +32,12 @@ LEVELS = {
     'imports': 1.5, 'spelling': 1.5, 'keys': 1.5, 'rules': 1.6,
     'locks': 2, 'definition': 2, 'offline': 2, 'processor': 2, 'report.metrics': 2.6,
     'isolation': 2, 'settings': 2,
-    'producers': 2.5, 'state.names': 3, 'items': 3.2, 'workspace': 3,
+    'producers': 2.5, 'state.names': 3, 'items': 3.2, 'workspace': 3, 'database': 3,
     'state.run': 3.5, 'state.stage': 3.5, 'state.marker': 3.5, 'state.checkpoint': 3.5,
     'environment': 3.5, 'state.lines': 3, 'state.items': 3.6, 'state.history': 3.6, 'buckets': 3.5,
     'state.entries': 3, 'state.snapshots': 3.2,
     'fingerprint': 4, 'tasks': 4, 'resume': 4, 'publish': 4,
-    'permits': 4,
+    'permits': 4, 'work.store': 4, 'work.worker': 8, 'work.orchestrator': 8.1,
     'launch.job': 4, 'launch.boot': 4, 'launch.channel': 4, 'launch.processes': 4,
     'launch.capture': 4.1, 'launch.watch': 4.2, 'launch.keeper': 4.2, 'launch.posix': 4.3,
     'launch.linux': 4.4, 'launch.windows': 4.4, 'launch.system': 4.5,
@@ -51,11 +51,11 @@ LEVELS = {
     'commands.doctor': 9, 'cli': 9.5,
     'embedding.errors': 8, 'embedding.retrying': 8, 'embedding.quota': 8,
     'embedding.defaults': 8, 'embedding.papers': 8, 'embedding.coordinator': 8.1,
-    'orchestrator_v2': 9,
+    'orchestrator_v2': 9, 'queue': 9,
 }
 
 #: Packages hold a sentence each (the root: the version too) and import nothing.
-PACKAGES = ('', 'state', 'launch', 'report', 'commands', 'embedding')
+PACKAGES = ('', 'state', 'launch', 'report', 'commands', 'embedding', 'work')
 
 #: They run inside the processor: what is true of the runner's own process is not true of them.
 IN_THE_PROCESSOR = ('processor', 'launch.boot', 'launch.keeper', 'isolation')
@@ -74,6 +74,7 @@ LATE = {
     'select': 'a library of its own; needed only when a signal came',
     'selectors': 'slow; needed only when something is launched',
     'shutil': 'slow; needed only to remove a folder',
+    'sqlite3': 'slow, and missing from some builds; needed only for the queue',
     'struct': 'needed only when something is launched',
     '_socket': 'needed only to hand descriptors to a keeper',
     'array': 'needed only to hand descriptors to a keeper',
@@ -109,14 +110,15 @@ OWNED_MODULES = {
     'selectors': ('launch.posix',),
     'ctypes': ('launch.windows', 'sharing', 'isolation', 'launch.boot'),
     'threading': ('launch.windows', 'sharing', 'limits', 'embedding.papers',
-                  'embedding.coordinator'),
+                  'embedding.coordinator', 'database', 'work.orchestrator'),
+    'sqlite3': ('database',),
     'queue': ('launch.windows',),
     'fcntl': ('locks', 'files'),
     'msvcrt': ('locks',),
     'signal': ('launch.posix', 'launch.linux', 'launch.windows', 'commands.run', 'retry'),
     'argparse': ('cli',),
     'tempfile': ('cli',),
-    'random': ('cli', 'embedding.retrying'),
+    'random': ('cli', 'embedding.retrying', 'work.worker'),
     'hashlib': ('files', 'launch.boot'),
 }
 
@@ -181,7 +183,7 @@ HARMLESS_TEXTS = {
 #: Who may catch everything without raising it again: the last line of the program, and of a
 #: processor's; and what calls a function of an embedding program for it.
 LAST_LINE = ('cli', 'launch.boot', 'launch.keeper', 'embedding.coordinator',
-             'embedding.retrying')
+             'embedding.retrying', 'work.worker', 'work.orchestrator')
 
 LINES_PER_MODULE = 400
 LINES_PER_FUNCTION = 70
@@ -601,12 +603,14 @@ def test_no_table_allows_what_nobody_does(table, used):
 
 
 def test_only_programs_that_embed_the_runner_import_what_is_for_them():
-    faces = ('orchestrator_v2',)
+    faces = ('orchestrator_v2', 'queue')
+    inside = ('embedding.', 'work.worker', 'work.orchestrator')
     users = {(name, own.module) for name, module in MODULES.items()
              for own in own_imports(module.tree)
-             if own.module in faces or own.module.startswith('embedding.')}
+             if own.module in faces or own.module.startswith(inside)}
 
-    assert {name for name, _ in users} == {'orchestrator_v2', 'embedding.coordinator'}
+    assert {name for name, _ in users} == {'orchestrator_v2', 'embedding.coordinator', 'queue',
+                                           'work.orchestrator'}
     assert {(module.name, name) for module in MODULES.values()
             for name, _ in standard_imports(module.tree) if name in NEVER} == FOR_PROGRAMS
 

@@ -13,6 +13,7 @@ from stagerunner.errors import DefinitionError
 from stagerunner.errors import InputChanged
 from stagerunner.errors import Interrupted
 from stagerunner.errors import IsolationError
+from stagerunner.errors import LeaseLost
 from stagerunner.errors import LockTimeout
 from stagerunner.errors import OfflineViolation
 from stagerunner.errors import RunnerError
@@ -40,6 +41,8 @@ EXAMPLES = [
     pytest.param(LockTimeout("run 'one'", 'locks/.run/one.lock', 0.0, 'held by another process'),
                  "run 'one' is busy: locks/.run/one.lock locked (held by another process); "
                  'wait for that run or stop it', 4, id='LockTimeout-at-once'),
+    pytest.param(LeaseLost(7), 'queue entry 7 is not leased to this worker any more', 1,
+                 id='LeaseLost'),
     pytest.param(IsolationError('--isolation strict: no fence'), '--isolation strict: no fence', 2,
                  id='IsolationError'),
     pytest.param(StateError('state/x', 'no space'), 'state/x: no space', 5, id='StateError'),

@@ -8,6 +8,7 @@
     ├── StageError          one attempt of a task did not succeed                1
     │   ├── OfflineViolation    the author of the processor: a network import
     │   └── InputChanged        whoever edits inputs while they are in use
+    ├── LeaseLost           nobody: somebody else works on this queue entry now  1
     ├── LockTimeout         nobody: another run is busy, try later               4
     ├── StateError          the operator: state cannot be read or written        5
     └── Interrupted         nobody: a signal asked the run to end          128 + n
@@ -127,6 +128,17 @@ class InputChanged(StageError):
         self.args = (path, when)
         self.path = path
         self.when = when
+
+
+class LeaseLost(RunnerError):
+    """A queue entry that is not leased any more to whoever wants to finish it."""
+
+    def __init__(self, job_id: int):
+        super().__init__(job_id)
+        self.job_id = job_id
+
+    def __str__(self) -> str:
+        return f'queue entry {self.job_id} is not leased to this worker any more'
 
 
 class LockTimeout(RunnerError):

@@ -109,6 +109,11 @@ def beside(path: str) -> str:
     return f'{path}.journal'
 
 
+def database_lock(path: str) -> str:
+    """Return the path of the lock under which the database at `path` is written."""
+    return f'{path}.lock'
+
+
 class Lock:
     """A lock that is held, until `release`; its descriptor may be inherited."""
 

@@ -1,0 +1,230 @@
+"""A SQLite file opened, written, checkpointed and closed under one operating-system lock.
+
+SQLite lets writers wait by trying again after pauses: with some processes one
+of them may starve, and "database is locked" reaches the user.  Here writers
+queue up at a lock beside the file instead, which the kernel hands on and takes
+back from the dead.  With it no two connections ever write or checkpoint at
+once, which is also what the WAL-reset race of SQLite 3.7.0 to 3.51.2 needs.
+
+Every thread has a connection of its own.  A fork opens the file anew and never
+touches, nor closes, what it inherited.  Commits are flushed to the disk.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import Any
+from typing import Iterator
+from typing import List
+from typing import NamedTuple
+from typing import NoReturn
+from typing import Optional
+from typing import Sequence
+from typing import Tuple
+
+from stagerunner.errors import StateError
+from stagerunner.files import try_stat
+from stagerunner.locks import Turns
+from stagerunner.locks import database_lock
+
+#: How long another program (a shell of SQLite) may keep the file to itself, in seconds.
+BUSY_S = 10.0
+
+#: What SQLite says, and what to tell people; the first that fits.
+_FAULTS = (
+    ('is locked', 'is locked by another program; close what has it open and run again'),
+    ('is full', 'the disk is full; free some space and run again'),
+    ('readonly', 'cannot be written; check who may read and write it and its folder'),
+    ('unable to open', 'cannot be opened; check who may read and write it and its folder'),
+    ('disk i/o', 'the disk does not take or give its data; check the disk and run again'),
+    ('not a database', 'is not a database; move it away, or restore it from a copy'),
+    ('', 'is damaged; restore it from a copy, or move it away with its -wal file: what it holds '
+         'is lost then'),
+)
+
+#: Connections of a parent process.  Closing one here could write to the file behind its back.
+_INHERITED: List[Any] = []
+
+
+class _Opened(NamedTuple):
+    """The connection of one thread."""
+
+    thread: Any
+    connection: Any
+
+
+class Database:
+    """The file at `path`, of which `versions[n]` holds the statements that make version n + 1.
+
+    A file of an older version is brought up to date; one of a newer version,
+    or of another program, is refused and left as it is.
+    """
+
+    def __init__(self, path: str, versions: Sequence[Sequence[str]], *, is_wal: bool = True):
+        self.path = os.path.abspath(path)
+        self._versions = versions
+        self._is_wal = is_wal
+        self._forget()
+
+    @contextmanager
+    def write(self) -> Iterator[Any]:
+        """Hold the lock and a transaction: the body's changes are kept all, or none of them."""
+        import sqlite3
+
+        with self._turn():
+            try:
+                connection = self._connection()
+                connection.execute('BEGIN IMMEDIATE')
+                try:
+                    yield connection
+                    connection.execute('COMMIT')
+                finally:
+                    if connection.in_transaction:
+                        connection.execute('ROLLBACK')
+            except sqlite3.Error as error:
+                # What it knows of the file may be wrong now; the next turn opens it anew.
+                self._close_some(lambda opened: opened.thread is self._thread())
+                self._complain(error)
+
+    @contextmanager
+    def read(self) -> Iterator[Any]:
+        """Give a connection that cannot write, and waits for nobody; its body sees one moment."""
+        import sqlite3
+
+        if not self._is_wal or try_stat(self.path) is None or not self._is_checked:
+            with self.write():
+                # Made, brought up to date, or recovered: whatever it needs to be read.
+                pass
+        try:
+            connection = self._connect_to_read()
+            try:
+                connection.execute('BEGIN')
+                yield connection
+            finally:
+                connection.close()
+        except sqlite3.Error as error:
+            self._complain(error)
+
+    def close(self) -> None:
+        """Close the connections of all threads; the next use opens the file again."""
+        if self._pid == os.getpid() and self._opened:
+            with self._turn():
+                self._close_some(lambda opened: True)
+        self._turns.close()
+
+    # -- the lock --------------------------------------------------------------------
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if self._pid != os.getpid():
+            _INHERITED.extend(self._opened)
+            self._forget()
+        # The first lock is for threads, which `Turns` does not keep apart.
+        with self._mutex, self._turns:
+            yield
+
+    def _forget(self) -> None:
+        import threading
+
+        self._pid = os.getpid()
+        self._mutex = threading.Lock()
+        self._thread = threading.current_thread
+        self._turns = Turns(database_lock(self.path))
+        self._opened: List[_Opened] = []
+        self._is_checked = False
+        self._identity: Optional[Tuple[int, int]] = None
+
+    # -- connections -----------------------------------------------------------------
+
+    def _connection(self) -> Any:
+        """Return the connection of this thread; the lock is held."""
+        thread = self._thread()
+        if self._identity is not None and self._identity != self._seen():
+            # Whatever was written from here on would go to a file that nobody finds.
+            self._close_some(lambda opened: True)
+            self._identity, self._is_checked = None, False
+            raise StateError(self.path, 'was removed or replaced while it was in use; run again '
+                                        'when it is the right one')
+        for opened in self._opened:
+            if opened.thread is thread:
+                return opened.connection
+        self._close_some(lambda opened: not opened.thread.is_alive())
+        connection = self._connect_to_write()
+        self._opened.append(_Opened(thread, connection))
+        return connection
+
+    def _connect_to_write(self) -> Any:
+        """Open the file, whose folder was made for the lock beside it."""
+        import sqlite3
+
+        if not self._is_checked and try_stat(self.path) is not None:
+            # By a connection that cannot change a byte of what is not ours.
+            looking = self._connect_to_read()
+            try:
+                self._version_of(looking)
+            finally:
+                looking.close()
+        connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None,
+                                     check_same_thread=False)
+        try:
+            mode = 'WAL' if self._is_wal else 'DELETE'
+            connection.execute(f'PRAGMA journal_mode={mode}').fetchall()
+            connection.execute('PRAGMA synchronous=FULL')
+            self._bring_up_to_date(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._is_checked = True
+        self._identity = self._seen()
+        return connection
+
+    def _connect_to_read(self) -> Any:
+        import sqlite3
+
+        path = self.path.replace('%', '%25').replace('?', '%3f').replace('#', '%23')
+        return sqlite3.connect(f'file:///{path.replace(os.sep, "/").lstrip("/")}?mode=ro',
+                               uri=True, timeout=BUSY_S, isolation_level=None)
+
+    def _close_some(self, is_chosen: Any) -> None:
+        """Close connections; the lock is held."""
+        for opened in [opened for opened in self._opened if is_chosen(opened)]:
+            self._opened.remove(opened)
+            opened.connection.close()
+
+    def _seen(self) -> Optional[Tuple[int, int]]:
+        found = try_stat(self.path)
+        return None if found is None else (found.st_dev, found.st_ino)
+
+    # -- versions --------------------------------------------------------------------
+
+    def _version_of(self, connection: Any) -> int:
+        version = int(connection.execute('PRAGMA user_version').fetchone()[0])
+        if version > len(self._versions):
+            raise StateError(self.path, f'has format {version}, this version reads '
+                                        f'{len(self._versions)}; use the newer runner that '
+                                        f'wrote it')
+        if not version and connection.execute('SELECT 1 FROM sqlite_master').fetchone():
+            raise StateError(self.path, 'is a database of another program; name another file')
+        return version
+
+    def _bring_up_to_date(self, connection: Any) -> None:
+        version = self._version_of(connection)
+        if version == len(self._versions):
+            return
+        connection.execute('BEGIN IMMEDIATE')
+        for statements in self._versions[version:]:
+            for statement in statements:
+                connection.execute(statement)
+        connection.execute(f'PRAGMA user_version={len(self._versions)}')
+        connection.execute('COMMIT')
+
+    def _complain(self, error: Exception) -> NoReturn:
+        import sqlite3
+
+        if isinstance(error, (sqlite3.ProgrammingError, sqlite3.IntegrityError,
+                              sqlite3.InterfaceError, sqlite3.DataError)):
+            raise error
+        said = str(error)
+        advice = next(advice for text, advice in _FAULTS if text in said.lower())
+        raise StateError(self.path, f'{advice} ({said})') from error

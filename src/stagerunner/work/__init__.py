@@ -1,0 +1,1 @@
+"""The durable queue: what is stored, how one entry is worked on, and many at once."""
