@@ -33,7 +33,8 @@ SEED = int(os.environ.get('STAGERUNNER_TEST_SEED', '20251114'))
 # runner would then, rightly, not be ended by them.
 for _name in ('SIGINT', 'SIGHUP', 'SIGTERM'):
     if getattr(signal, _name, None) and signal.getsignal(getattr(signal, _name)) == signal.SIG_IGN:
-        signal.signal(getattr(signal, _name), signal.SIG_DFL)
+        signal.signal(getattr(signal, _name),
+                      signal.default_int_handler if _name == 'SIGINT' else signal.SIG_DFL)
 
 _watch = guards.Watch()
 _watch.install()
