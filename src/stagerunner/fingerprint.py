@@ -56,6 +56,9 @@ _COARSE_NS = 2_100_000_000
 
 _STAT_TELLS = os.name == 'posix'
 
+#: Made once: `json.dumps` would make one for every key.
+_encode = json.JSONEncoder(sort_keys=True, separators=(',', ':')).encode
+
 #: A file's stat, or that of every file in a folder.
 Snapshot = Union[Stat, Tuple[Tuple[str, Stat], ...], None]
 
@@ -145,7 +148,7 @@ class Digests(Scanner):
 
 def canonical(value: Any) -> bytes:
     """Return JSON that is the same for equal values."""
-    return json.dumps(value, sort_keys=True, separators=(',', ':')).encode('ascii')
+    return _encode(value).encode('ascii')
 
 
 # -- inputs --------------------------------------------------------------------
