@@ -129,7 +129,9 @@ def test_leftovers_of_dead_processes_are_swept_and_those_of_live_ones_are_not(na
     wait_until(lambda: not os.path.exists(f'/proc/{dead.pid}'))
     os.makedirs(os.path.dirname(run_lock(str(tmp_path), 'x')))
     os.makedirs(names.limits())
-    folders = [names.folder, names.limits(), *lock_folders(str(tmp_path))]
+    os.makedirs(names.item_folder('rows'))
+    folders = [names.folder, names.limits(), names.item_folder('rows'),
+               *lock_folders(str(tmp_path))]
     for folder in folders:
         for name in (f'x.json.{dead.pid}-0.tmp', 'x.json.1-0.tmp', 'x.json'):
             open(os.path.join(folder, name), 'w').close()

@@ -31,6 +31,7 @@ from stagerunner.files import sync_file
 from stagerunner.files import sync_folder
 from stagerunner.files import write_bytes
 from stagerunner.files import write_json
+from stagerunner.publish import private_folder
 from stagerunner.publish import stale_files
 from stagerunner.sharing import remove_file
 from stagerunner.sharing import wait_until_free
@@ -71,13 +72,23 @@ def commit(batch: Sequence[Finished]) -> None:
 
 
 def complete(home: str, marker: Marker, journal: Optional[ItemJournal], tasks: int) -> None:
-    """Write the marker of a fan-out whose tasks are all done, then say so in its journal."""
-    path = marker_path(home, marker.task)
+    """Write the marker of a fan-out whose tasks are all done, then say so in its journal.
+
+    It comes from a private folder, as that of a plain stage does: what a kill
+    leaves there is cleared away by whoever says so the next time.
+    """
+    private = private_folder(home, marker.task)
+    path = os.path.join(private, marker_name(marker.task))
     try:
-        make_folder(home)
+        remove_tree(private)
+        make_folder(private)
+        write_json(path, to_json(marker), durable=False)
+        sync_file(path)
+        replace(path, marker_path(home, marker.task))
+        sync_folder(home)
+        remove_tree(private)
     except OSError as error:
         raise StateError(home, os_fault(error)) from error
-    write_json(path, to_json(marker), durable=True)
     assert journal is not None
     journal.complete(marker.run_id, marker.done_at, marker.key, tasks)
 

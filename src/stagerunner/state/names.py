@@ -77,6 +77,14 @@ class StateNames:
         """The journal of a stage's jobs or items: one line per success."""
         return os.path.join(self.folder, f'items_{stage}.jsonl')
 
+    def item_folders(self) -> List[str]:
+        """The folders of all collections whose items have files here."""
+        top = os.path.dirname(self.item_folder('x'))
+        try:
+            return [entry.path for entry in os.scandir(top) if entry.is_dir()]
+        except OSError:
+            return []
+
     def item_folder(self, collection: str) -> str:
         """Where the item files of a collection lie."""
         return os.path.join(self.folder, 'items', collection)

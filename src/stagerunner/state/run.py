@@ -130,7 +130,7 @@ def forget_old_runs(names: StateNames, root: str, keep: int) -> None:
 
 def sweep(names: StateNames, root: str) -> None:
     """Remove what killed runners and processors left half-written beside records and locks."""
-    for folder in (names.folder, names.limits(), *lock_folders(root)):
+    for folder in (names.folder, names.limits(), *names.item_folders(), *lock_folders(root)):
         for path in list(_leftovers(folder)):
             _remove(path)
 
