@@ -29,7 +29,7 @@ from support import run_process
 LEVELS = {
     'errors': 0, 'clock': 0, 'events': 0, 'sharing': 0, 'strictjson': 0,
     'files': 1, 'schema': 1, 'retry': 1, 'limits': 1, 'graph': 1, 'placeholders': 1,
-    'imports': 1.5, 'spelling': 1.5, 'keys': 1.5, 'rules': 1.6,
+    'imports': 1.5, 'spelling': 1.5, 'documents': 1.5, 'keys': 1.5, 'rules': 1.6,
     'locks': 2, 'definition': 2, 'offline': 2, 'processor': 2, 'report.metrics': 2.6,
     'isolation': 2, 'settings': 2,
     'producers': 2.5, 'state.names': 3, 'items': 3.2, 'workspace': 3, 'database': 3,

@@ -13,7 +13,6 @@ from stagerunner.files import digest_bytes
 from stagerunner.items import Item
 from stagerunner.items import encode
 from stagerunner.items import expand
-from stagerunner.items import fill
 from stagerunner.items import filler
 from support import stage
 
@@ -221,9 +220,9 @@ ROW = Item('x/doi:1.2', 'x%2Fdoi%3A1.2', 'state/items/p/x.json', 'doi:1.2', 'doi
 def test_placeholders_are_filled_with_safe_names_in_paths_and_raw_ones_elsewhere(item, safe):
     every = '{item.id}|{item.path}|{item.name}|{item.stem}'
 
-    filled = fill(declared(inputs=['100%s', every], outputDir=f'data/{every}', outputs=[every],
-                           params={'a': {'b': [every, 1]}, '{item.id}': '{item}'},
-                           env={'A': every, 'B': 'x'}), item)
+    filled = filler(declared(inputs=['100%s', every], outputDir=f'data/{every}', outputs=[every],
+                             params={'a': {'b': [every, 1]}, '{item.id}': '{item}'},
+                             env={'A': every, 'B': 'x'}))(item)
 
     path, raw = '|'.join(safe), '|'.join((item.id, item.path, item.name, item.stem))
     assert filled.inputs == ('100%s', path) and filled.outputs == (path,)
@@ -235,14 +234,14 @@ def test_placeholders_are_filled_with_safe_names_in_paths_and_raw_ones_elsewhere
 def test_what_is_filled_in_is_not_looked_at_again():
     item = FOUND._replace(id='{item.path}%s', name='{item.id}')
 
-    assert fill(declared(params={'a': '{item.id}{item.name}'}), item).params == {
+    assert filler(declared(params={'a': '{item.id}{item.name}'}))(item).params == {
         'a': '{item.path}%s{item.id}'}
 
 
 def test_an_absolute_path_in_an_output_folder_stays_inside():
     item = FOUND._replace(path='/abs/x.txt')
 
-    assert fill(declared(outputDir='data/{item.path}'), item).output_dir == 'data/abs/x.txt'
+    assert filler(declared(outputDir='data/{item.path}'))(item).output_dir == 'data/abs/x.txt'
 
 
 def test_a_stage_is_made_once_per_item_and_shares_what_is_the_same():
@@ -259,4 +258,4 @@ def test_a_stage_is_made_once_per_item_and_shares_what_is_the_same():
 def test_a_stage_without_placeholders_is_itself():
     template = declared()
 
-    assert fill(template, FOUND) is template
+    assert filler(template)(FOUND) is template

@@ -75,7 +75,7 @@ class Items(NamedTuple):
 class Stage(NamedTuple):
     """One stage as declared, defaults filled in; paths use '/' and are relative to the root.
 
-    With `for_each` its strings may hold placeholders (`placeholders`); `items.fill`
+    With `for_each` its strings may hold placeholders (`placeholders`); `items.filler`
     makes the stage of one item.
     """
 

@@ -272,11 +272,6 @@ _Values = Dict[str, str]
 _Maker = Callable[[_Values], Any]
 
 
-def fill(stage: Stage, item: Item) -> Stage:
-    """Return the stage of one item; for many items make a `filler` once."""
-    return filler(stage)(item)
-
-
 def filler(stage: Stage) -> Callable[[Item], Stage]:
     """Return a function that makes the stage of an item, quickly.
 

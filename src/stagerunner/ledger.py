@@ -35,17 +35,15 @@ class _Book:
         self.stage = stage
         #: What made the journal start anew, to be told once.
         self.fault = ''
+        #: True when somebody had removed the marker of a stage that was complete.
+        self.is_void = False
         self.done = 0
         self.tasks = 0
 
     def load(self) -> None:
         """Read the journal again."""
         self.fault = self.journal.load() or self.fault
-
-    @property
-    def is_void(self) -> bool:
-        """True when somebody removed the marker of a stage that was complete."""
-        return self.journal.is_complete and not os.path.lexists(
+        self.is_void = self.journal.is_complete and not os.path.lexists(
             marker_path(self.home, self.stage))
 
 
@@ -55,7 +53,6 @@ class Ledger:
     def __init__(self, root: str):
         self.names = StateNames(root)
         self.books: Dict[str, _Book] = {}
-        self.void: Dict[str, bool] = {}
 
     def _book(self, task: Task) -> _Book:
         stage = task.stage.name
@@ -64,21 +61,18 @@ class Ledger:
             book = _Book(ItemJournal(self.names, stage), task.home, stage)
             book.load()
             self.books[stage] = book
-            self.void[stage] = book.is_void
         return book
 
     def reload(self, task: Task) -> None:
         """Look again at what another run may have written meanwhile."""
         if task.is_member and task.stage.name in self.books:
-            book = self.books[task.stage.name]
-            book.load()
-            self.void[task.stage.name] = book.is_void
+            self.books[task.stage.name].load()
 
     def look(self, task: Task) -> Tuple[Optional[Marker], str]:
         """Return the marker of the last success, and why it cannot be read if that is so."""
         if task.is_member:
             book = self._book(task)
-            return (None if self.void[task.stage.name] else book.journal.get(task.name)), ''
+            return (None if book.is_void else book.journal.get(task.name)), ''
         try:
             return read_marker(marker_path(task.output_dir, task.name), task.name), ''
         except Unreadable as error:
@@ -118,9 +112,9 @@ class Ledger:
         if not task.is_member:
             return None
         book = self._book(task)
-        if self.void[task.stage.name]:
+        if book.is_void:
             book.journal.reset()
-            self.void[task.stage.name] = False
+            book.is_void = False
         return book.journal
 
     def settled(self, task: Task, key: str) -> None:

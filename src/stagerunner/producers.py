@@ -14,9 +14,7 @@ from typing import Set
 from typing import Tuple
 
 from stagerunner.definition import Stage
-
-#: What stands in a path for something of an item: it may become any name.
-_PLACEHOLDER = '{item.'
+from stagerunner.placeholders import OPENING
 
 
 class Producers:
@@ -37,7 +35,7 @@ class Producers:
                 self._add(folder, stage)
 
     def _add(self, folder: str, stage: Stage) -> None:
-        if _PLACEHOLDER in folder:
+        if OPENING in folder:
             self.templates.append((folder.split('/'), stage))
             return
         self.by_folder.setdefault(folder, []).append(stage)
@@ -85,7 +83,7 @@ def _fixed(parts: Sequence[str]) -> List[str]:
     """Return the leading parts of a path that stand for themselves."""
     found: List[str] = []
     for part in parts:
-        if _PLACEHOLDER in part or glob.has_magic(part):
+        if OPENING in part or glob.has_magic(part):
             break
         found.append(part)
     return found
@@ -100,7 +98,7 @@ def _meet(parts: Sequence[str], folder: Sequence[str]) -> bool:
     for part, name in zip(parts, folder):
         if part == '**':
             return True
-        if _PLACEHOLDER in part or _PLACEHOLDER in name:
+        if OPENING in part or OPENING in name:
             continue
         if part != name and not (glob.has_magic(part) and fnmatch.fnmatchcase(name, part)):
             return False

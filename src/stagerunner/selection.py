@@ -68,11 +68,11 @@ def select(groups: Sequence[Group], wanted: Wanted) -> Selection:
     upstream = _upstream(groups, chosen)
     if wanted.resume_from:
         upstream |= set(range(by_name[wanted.resume_from].stage.position))
+    downstream = _downstream(groups, chosen)
     return Selection(
         [groups[position] for position in sorted(chosen)],
         [groups[position] for position in sorted(upstream - chosen)],
-        [group for group in groups if group.stage.position not in chosen | upstream
-         and _upstream(groups, {group.stage.position}) & chosen],
+        [groups[position] for position in sorted(downstream - chosen - upstream)],
         frozenset(forced))
 
 
@@ -98,11 +98,27 @@ def _chosen(groups: Sequence[Group], by_name: dict, wanted: Wanted) -> Set[int]:
 
 def _upstream(groups: Sequence[Group], positions: Set[int]) -> Set[int]:
     """Return everything that the stages at some positions need, directly or not."""
-    names = [group.stage.name for group in groups]
-    needs = {group.stage.name: [names[position] for position in (*group.needs, *group.pairs)]
+    needs = {group.stage.name: [groups[position].stage.name
+                                for position in (*group.needs, *group.pairs)]
              for group in groups}
-    found = closure(needs, [names[position] for position in positions])
-    return {group.stage.position for group in groups if group.stage.name in found} - positions
+    return _positions(groups, closure(needs, _names(groups, positions))) - positions
+
+
+def _downstream(groups: Sequence[Group], positions: Set[int]) -> Set[int]:
+    """Return everything that needs the stages at some positions, directly or not."""
+    dependents: Dict[str, List[str]] = {group.stage.name: [] for group in groups}
+    for group in groups:
+        for position in (*group.needs, *group.pairs):
+            dependents[groups[position].stage.name].append(group.stage.name)
+    return _positions(groups, closure(dependents, _names(groups, positions))) - positions
+
+
+def _names(groups: Sequence[Group], positions: Set[int]) -> List[str]:
+    return [groups[position].stage.name for position in positions]
+
+
+def _positions(groups: Sequence[Group], names: Set[str]) -> Set[int]:
+    return {group.stage.position for group in groups if group.stage.name in names}
 
 
 class Staleness:

@@ -18,12 +18,9 @@ from typing import Optional
 from typing import Sequence
 from typing import Tuple
 
-from stagerunner.errors import DefinitionError
-from stagerunner.errors import Unreadable
+from stagerunner.documents import read_document
+from stagerunner.documents import refuse
 from stagerunner.errors import UsageError
-from stagerunner.files import MAX_JSON_BYTES
-from stagerunner.files import parse_json
-from stagerunner.files import read_bytes
 from stagerunner.files import try_stat
 from stagerunner.schema import Checker
 from stagerunner.schema import Choice
@@ -36,7 +33,6 @@ from stagerunner.schema import Number
 from stagerunner.schema import Record
 from stagerunner.schema import Text
 from stagerunner.schema import describe
-from stagerunner.schema import in_file_order
 
 #: A file of this name beside the pipeline file is read without being named.
 FILE = 'pipeline_config.json'
@@ -158,18 +154,10 @@ CONFIG = Record(dict({
 
 def load(path: str) -> Settings:
     """Read the config at `path`, or raise `DefinitionError` with every fault of it."""
-    shown = os.path.basename(path) or path
-    try:
-        document = parse_json(read_bytes(path, MAX_JSON_BYTES), shown)
-    except FileNotFoundError:
-        raise DefinitionError((f'{path}: there is no such file; '
-                               f'name one with --config',)) from None
-    except Unreadable as error:
-        raise DefinitionError((f'{shown}: {error.fault}',)) from error
+    document = read_document(path, '--config')
     settings, faults = parse(document)
     if settings is None:
-        lines = [fault.line(shown) for fault in in_file_order(faults, document)]
-        raise DefinitionError(tuple(dict.fromkeys(lines)))
+        refuse(path, document, faults)
     return settings
 
 

@@ -25,6 +25,8 @@ from stagerunner.graph import find_cycle
 from stagerunner.items import Item
 from stagerunner.items import expand
 from stagerunner.items import filler
+from stagerunner.placeholders import OPENING
+from stagerunner.placeholders import fixed_folder
 from stagerunner.producers import Producers
 from stagerunner.spelling import encode
 from stagerunner.state.names import AsideNames
@@ -113,7 +115,7 @@ class Group:
         self.items: Optional[Tuple[Item, ...]] = None
         self.makers = self._makers(stage)
         self.fill = filler(stage)
-        self.home = os.path.join(root, *_fixed_part(stage.output_dir))
+        self.home = os.path.join(root, fixed_folder(stage.output_dir))
         self.fill = filler(stage)
 
     @property
@@ -239,7 +241,7 @@ def _edges(workspace: Workspace, stage: Stage, producers: Producers,
               for name in unit.inputs}
     for name in inputs:
         for maker in producers.all_of(name, before=stage.position):
-            is_pair = stage.for_each and maker.for_each == stage.for_each and '{item.' in name
+            is_pair = stage.for_each and maker.for_each == stage.for_each and OPENING in name
             (pairs if is_pair else data).add(maker.position)
     if stage.for_each:
         entry = workspace.pipeline.items[stage.for_each]
@@ -249,10 +251,3 @@ def _edges(workspace: Workspace, stage: Stage, producers: Producers,
     needs = data | makers | declared
     return Edges(tuple(sorted(needs)), tuple(sorted(pairs - needs)),
                  tuple(sorted(data | (pairs & needs))), tuple(sorted(makers)))
-
-
-def _fixed_part(folder: str) -> List[str]:
-    """Return the parts of an `outputDir` before the first that names something of an item."""
-    parts = folder.split('/')
-    return parts[:next((index for index, part in enumerate(parts) if '{item.' in part),
-                       len(parts))]

@@ -18,17 +18,13 @@ from typing import Tuple
 from stagerunner.definition import Pipeline
 from stagerunner.definition import Stage
 from stagerunner.definition import parse
-from stagerunner.errors import DefinitionError
-from stagerunner.errors import Unreadable
-from stagerunner.files import MAX_JSON_BYTES
-from stagerunner.files import parse_json
-from stagerunner.files import read_bytes
+from stagerunner.documents import read_document
+from stagerunner.documents import refuse
 from stagerunner.placeholders import OPENING
 from stagerunner.placeholders import fixed_folder
 from stagerunner.producers import Producers
 from stagerunner.schema import Fault
 from stagerunner.schema import Where
-from stagerunner.schema import in_file_order
 from stagerunner.settings import Settings
 
 #: Fields of a stage that the disk has something to say about, and their keys.
@@ -51,21 +47,13 @@ def load(path: str, settings: Settings = _NO_SETTINGS) -> Workspace:
 
     `settings` of the machine lie under and over what the definition says.
     """
-    shown = os.path.basename(path) or path
-    try:
-        document = parse_json(read_bytes(path, MAX_JSON_BYTES), shown)
-    except FileNotFoundError:
-        raise DefinitionError((f'{path}: there is no such file; '
-                               f'name one with --pipeline',)) from None
-    except Unreadable as error:
-        raise DefinitionError((f'{shown}: {error.fault}',)) from error
+    document = read_document(path, '--pipeline')
     root = os.path.dirname(os.path.abspath(path))
     pipeline, faults = parse(document, settings.base, settings.per_stage)[1:]
     if pipeline is not None:
         faults = disk_faults(root, pipeline)
     if faults:
-        lines = [fault.line(shown) for fault in in_file_order(faults, document)]
-        raise DefinitionError(tuple(dict.fromkeys(lines)))
+        refuse(path, document, faults)
     assert pipeline is not None
     return Workspace(root, pipeline)
 

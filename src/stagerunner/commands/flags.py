@@ -9,10 +9,19 @@ from typing import NamedTuple
 from typing import Optional
 from typing import Tuple
 
+from stagerunner.clock import Clock
+from stagerunner.clock import Stop
 from stagerunner.errors import DefinitionError
 from stagerunner.errors import UsageError
+from stagerunner.events import Sink
+from stagerunner.launch.job import Launcher
+from stagerunner.launch.system import interpreter_version
 from stagerunner.permits import ConfigRates
 from stagerunner.permits import Rates
+from stagerunner.run import Forecast
+from stagerunner.run import Parts
+from stagerunner.run import Request
+from stagerunner.run import foretell
 from stagerunner.selection import Wanted
 from stagerunner.settings import MOST_WORKERS
 from stagerunner.settings import Settings
@@ -66,14 +75,31 @@ def load_all(arguments: Any) -> Loaded:
 
 def _check_quotas(loaded: Loaded, shown: str) -> None:
     """Refuse quotas that nobody defined, and more tokens than there ever are."""
-    faults = []
+    faults, rates = [], loaded.rates
     for stage in loaded.workspace.pipeline.stages:
         for use in stage.quota:
-            complaint = loaded.rates.complaint(use.name, use.tokens)
+            complaint = rates.complaint(use.name, use.tokens)
             if complaint:
                 faults.append(f'{shown}: stages[{stage.position}].quota: {complaint}')
     if faults:
         raise DefinitionError(tuple(faults))
+
+
+def forecast(loaded: Loaded, arguments: Any, system: Any, sink: Sink,
+             wanted: Wanted) -> Forecast:
+    """Tell `sink` what a run would do with the definition that was loaded."""
+    workspace = loaded.workspace
+    python, version = interpreter_version(workspace.pipeline.python, workspace.root,
+                                          os.path.basename(arguments.pipeline))
+    stop = Stop()
+    try:
+        return foretell(
+            Request(workspace, '', 0.0, python, version, wanted=wanted),
+            Parts(clock=Clock(), stop=stop, launcher=Launcher(), sinks=[sink],
+                  environment=system.environment, spread=system.spread, pid=system.pid,
+                  host=system.host))
+    finally:
+        stop.close()
 
 
 def add_selection(parser: Any) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Any
 from typing import List
 
-from stagerunner.clock import Clock
-from stagerunner.clock import Stop
 from stagerunner.commands.flags import add_config
+from stagerunner.commands.flags import forecast
 from stagerunner.commands.flags import load_all
 from stagerunner.errors import OK
 from stagerunner.errors import UsageError
@@ -17,11 +15,6 @@ from stagerunner.events import Event
 from stagerunner.events import Sink
 from stagerunner.events import TaskPlanned
 from stagerunner.events import stage_of
-from stagerunner.launch.job import Launcher
-from stagerunner.launch.system import interpreter_version
-from stagerunner.run import Parts
-from stagerunner.run import Request
-from stagerunner.run import foretell
 from stagerunner.schema import printable
 from stagerunner.selection import Wanted
 from stagerunner.state.stage import reasons_to_json
@@ -52,21 +45,13 @@ def main(arguments: Any, system: Any) -> int:
     """Print every cause; a line per task, and one below it for each value that changed."""
     name = arguments.task
     stage = stage_of(name)
-    workspace = load_all(arguments).workspace
-    stages = [known.name for known in workspace.pipeline.stages]
+    loaded = load_all(arguments)
+    stages = [known.name for known in loaded.workspace.pipeline.stages]
     if stage not in stages:
         raise UsageError(f"there is no stage '{printable(stage)}'; the stages are "
                          f'{", ".join(stages)}')
-    python, version = interpreter_version(workspace.pipeline.python, workspace.root,
-                                          os.path.basename(arguments.pipeline))
-    clock, stop, found = Clock(), Stop(), _Gathered(name)
-    try:
-        foretell(Request(workspace, '', 0.0, python, version, wanted=Wanted(until=(stage,))),
-                 Parts(clock=clock, stop=stop, launcher=Launcher(), sinks=[found],
-                       environment=system.environment, spread=system.spread, pid=system.pid,
-                       host=system.host))
-    finally:
-        stop.close()
+    found = _Gathered(name)
+    forecast(loaded, arguments, system, found, Wanted(until=(stage,)))
     if not found.plans:
         raise UsageError(f"stage '{stage}' has no task '{printable(name)}'")
     for plan in found.plans:
