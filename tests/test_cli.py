@@ -61,7 +61,9 @@ def test_version_is_one_line(main):
 @pytest.mark.parametrize('args, said', [
     (['--frobnicate'], 'unrecognized arguments: --frobnicate; see --help'),
     (['--run'], 'unrecognized arguments: --run; see --help'),
-    (['extra'], 'unrecognized arguments: extra; see --help'),
+    (['--quiet', 'extra'], 'unrecognized arguments: extra; see --help'),
+    (['extra'], "unknown command 'extra'; see --help"),
+    (['doktor'], "unknown command 'doktor', did you mean 'doctor'?; see --help"),
     (['--run-id'], 'argument --run-id: expected one argument; see --help'),
     (['--lock-timeout', 'soon'],
      "argument --lock-timeout: invalid float value: 'soon'; see --help"),
@@ -75,6 +77,16 @@ def test_a_flag_that_cannot_be_followed_is_one_line_and_exit_code_2(
 
     assert run(*args) == (2, '', said + '\n')
     assert workspace.tree() == before
+
+
+def test_what_all_commands_take_may_stand_before_the_command(main, workspace):
+    path = workspace.simple().path('pipeline.json')
+
+    usual = main('plan', '--json', '--pipeline', path)
+
+    assert main('--json', '--pipeline', path, 'plan') == usual
+    assert main('--json', f'--pipeline={path}', 'plan') == usual
+    assert json.loads(usual.lines[0])['decision'] == 'run'
 
 
 @pytest.mark.parametrize('run_id', [

@@ -17,6 +17,7 @@ from typing import Mapping
 from typing import NamedTuple
 from typing import NoReturn
 from typing import Optional
+from typing import Tuple
 
 from stagerunner import __version__
 from stagerunner import errors
@@ -37,7 +38,8 @@ docs/ of this project tells what is in them.
 '''
 
 
-#: Every command and what it does; its module is loaded when it is called.
+#: Every command and what it does; its module is loaded when it is called (of two words: from a
+#: folder with the name of the first).
 COMMANDS = {
     'run': 'Run the stages of a pipeline offline; skip what is done, resume what was stopped.',
     'plan': 'Say what a run would do and why, and change nothing.',
@@ -86,9 +88,12 @@ def _system() -> System:
 
 def _run_command(argv: List[str], system: System) -> int:
     workspace = os.curdir
-    name, flags = (argv[0], argv[1:]) if argv and argv[0] in COMMANDS else ('run', argv)
     try:
-        command = importlib.import_module(f'stagerunner.commands.{name}')
+        name, flags = _command_of(argv)
+        if name not in COMMANDS:
+            system.out.line(_verbs_help(name))
+            return errors.OK
+        command = importlib.import_module(f'stagerunner.commands.{name.replace(" ", ".")}')
         try:
             arguments = _parser(name, command).parse_args(flags)
         except OSError:
@@ -108,6 +113,54 @@ def _run_command(argv: List[str], system: System) -> int:
     except BaseException as error:  # the last line: a bug of ours
         system.err.line(_report_bug(error, workspace))
         return errors.BUG
+
+
+def _command_of(argv: List[str]) -> Tuple[str, List[str]]:
+    """Return the command that is called and its arguments; without one it is a run.
+
+    What all commands take may stand before it too.  Of a command with two words the
+    first alone is returned when help is asked for.
+    """
+    at = 0
+    while at < len(argv) and argv[at].startswith('-'):
+        if argv[at] == '--pipeline':
+            at += 2
+        elif argv[at] == '--json' or argv[at].startswith('--pipeline='):
+            at += 1
+        else:
+            return 'run', argv
+    before, words = argv[:at], argv[at:]
+    for length in (2, 1):
+        name = ' '.join(words[:length])
+        if name in COMMANDS:
+            return name, before + words[length:]
+    if not words:
+        return 'run', argv
+    verbs = _verbs_of(words[0])
+    if verbs and words[1:2] in (['--help'], ['-h']):
+        return words[0], []
+    if not verbs:
+        raise errors.UsageError(f'unknown command {words[0]!r}{_nearest(words[0])}; see --help')
+    asked = words[1] if words[1:] else ''
+    raise errors.UsageError(f'{words[0]}: expected one of {", ".join(verbs)}, '
+                            f'got {asked or "nothing"}; each has a --help')
+
+
+def _verbs_of(word: str) -> List[str]:
+    return [name.partition(' ')[2] for name in COMMANDS if name.startswith(f'{word} ')]
+
+
+def _verbs_help(word: str) -> str:
+    lines = [f'  {verb:16}{COMMANDS[f"{word} {verb}"]}' for verb in _verbs_of(word)]
+    return '\n'.join([f'usage: pipeline_runner.py {word} VERB [flags]', '',
+                      'verbs (each with --help):', *lines])
+
+
+def _nearest(word: str) -> str:
+    import difflib
+
+    found = difflib.get_close_matches(word, {name.partition(' ')[0] for name in COMMANDS}, 1)
+    return f', did you mean {found[0]!r}?' if found else ''
 
 
 def _workspace_of(pipeline: str) -> str:
@@ -140,7 +193,7 @@ def _parser(name: str, command: Any) -> argparse.ArgumentParser:
 
 
 def _other_commands() -> str:
-    lines = [f'  {name:10}{summary}' for name, summary in COMMANDS.items() if name != 'run']
+    lines = [f'  {name:20}{summary}' for name, summary in COMMANDS.items() if name != 'run']
     return '\n'.join(['', 'other commands (each with --help):', *lines]) + '\n'
 
 

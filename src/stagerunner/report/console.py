@@ -38,6 +38,7 @@ from stagerunner.events import Warned
 from stagerunner.events import stage_of
 from stagerunner.plan import MATCHED
 from stagerunner.schema import printable
+from stagerunner.wording import plain
 
 #: A fan-out over more tasks has no line for each that went well.
 LONG = 50
@@ -173,10 +174,6 @@ _LINES: Dict[type, Callable[[Any], str]] = {
 _CHATTER = (TaskSkipped, TaskStarted, TaskDone, TaskWaiting, StageEnded)
 
 
-#: Fields for sinks within the runner: too long for a line, and told item by item.
-_UNTOLD = ('items', 'collections')
-
-
 class JsonLines(Sink):
     """One JSON object per event, and nothing else."""
 
@@ -184,30 +181,4 @@ class JsonLines(Sink):
         self.out = out
 
     def receive(self, event: Event) -> None:
-        self.out.line(json.dumps(dict({'event': _event_name(type(event))}, **_plain(event)),
-                                 ensure_ascii=True))
-
-
-def _event_name(kind: type) -> str:
-    """Return the name of an event as scripts see it.
-
-    >>> _event_name(TaskSkipped)
-    'task_skipped'
-    """
-    return ''.join(f'_{c.lower()}' if c.isupper() else c for c in kind.__name__).lstrip('_')
-
-
-def _plain(event: Any) -> Dict[str, Any]:
-    return {_camel(name): [dict(zip(Reason._fields, entry)) if isinstance(entry, Reason)
-                           else entry for entry in value] if isinstance(value, tuple) else value
-            for name, value in zip(event._fields, event) if name not in _UNTOLD}
-
-
-def _camel(name: str) -> str:
-    """Return a field name as JSON has it; seconds are spelled out.
-
-    >>> _camel('duration_s'), _camel('run_id'), _camel('line_offset')
-    ('durationSec', 'runId', 'lineOffset')
-    """
-    first, *rest = name.split('_')
-    return first + ''.join('Sec' if part == 's' else part.capitalize() for part in rest)
+        self.out.line(json.dumps(plain(event), ensure_ascii=True))
