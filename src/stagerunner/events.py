@@ -237,5 +237,13 @@ class Sink:
         """Take note of one event."""
         raise NotImplementedError
 
+    def idle(self) -> Optional[float]:
+        """Pass on what is held back: the run is about to wait.
+
+        Return after how many seconds, at the latest, to be called again while
+        nothing happens; None: there is no need to.
+        """
+        return None
+
     def close(self) -> None:
         """Write what was gathered; called once, after `RunEnded`."""
