@@ -29,6 +29,7 @@ from stagerunner.events import RunStarted
 from stagerunner.events import Sink
 from stagerunner.events import StageExpanded
 from stagerunner.events import TaskPlanned
+from stagerunner.events import TasksSkipped
 from stagerunner.events import Warned
 from stagerunner.facts import Observer
 from stagerunner.fence import AUTO
@@ -111,7 +112,10 @@ class Broadcast:
         errors: List[StateError] = []
         for sink in self.sinks:
             try:
-                sink.receive(event)
+                if isinstance(event, TasksSkipped):
+                    sink.receive_skips(event)
+                else:
+                    sink.receive(event)
             except StateError as error:
                 errors.append(error)
         if errors:
