@@ -29,6 +29,7 @@ from stagerunner.events import RunStarted
 from stagerunner.events import Sink
 from stagerunner.events import StageExpanded
 from stagerunner.events import TaskPlanned
+from stagerunner.events import TasksSkipped
 from stagerunner.events import Warned
 from stagerunner.facts import Observer
 from stagerunner.fence import AUTO
@@ -111,11 +112,33 @@ class Broadcast:
         errors: List[StateError] = []
         for sink in self.sinks:
             try:
-                sink.receive(event)
+                if isinstance(event, TasksSkipped):
+                    sink.receive_skips(event)
+                else:
+                    sink.receive(event)
             except StateError as error:
                 errors.append(error)
         if errors:
             raise errors[0]
+
+    def idle(self) -> Optional[float]:
+        """Tell every sink that the run is about to wait; return when one wants to be asked again.
+
+        What a sink cannot write is raised when all were asked.
+        """
+        errors: List[StateError] = []
+        soonest: Optional[float] = None
+        for sink in self.sinks:
+            try:
+                again_s = sink.idle()
+            except StateError as error:
+                errors.append(error)
+                continue
+            if again_s is not None and (soonest is None or again_s < soonest):
+                soonest = again_s
+        if errors:
+            raise errors[0]
+        return soonest
 
 
 def execute(request: Request, parts: Parts) -> int:
@@ -243,7 +266,7 @@ def _run_tasks(request: Request, parts: Parts,
                          Permits(workspace.root, parts.clock, request.rates))
     scheduler = Scheduler(performer, parts.clock, parts.stop, emit, Rules(
         request.lock_timeout_s, request.workers, request.keeps_going,
-        request.circuit_breaker), parts.spread)
+        request.circuit_breaker), parts.spread, emit.idle)
     staleness = Staleness(observer, emit)
     try:
         expand_known(selection.groups)
