@@ -131,7 +131,8 @@ def test_json_is_an_object_per_stage(several, main):
     rows = [json.loads(line) for line in done.lines]
     assert [row['stage'] for row in rows] == ['make', 'each', 'again', 'split', 'gather']
     assert rows[1] == {'stage': 'each', 'processor': 'bin/work.py', 'outputDir': 'data/each',
-                       'needs': [{'stage': 'make', 'kinds': ['data']}], 'over': 'papers', 'tasks': 2}
+                       'needs': [{'stage': 'make', 'kinds': ['data']}], 'over': 'papers',
+                       'tasks': 2}
     assert rows[2]['needs'] == [{'stage': 'each', 'kinds': ['items']}]
     assert rows[0]['over'] is None and rows[0]['tasks'] == 1
 
