@@ -45,6 +45,7 @@ COMMANDS = {
     'run': 'Run the stages of a pipeline offline; skip what is done, resume what was stopped.',
     'plan': 'Say what a run would do and why, and change nothing.',
     'why': 'Say why a stage would run or be skipped, with old and new values.',
+    'graph': 'Draw the stages of a pipeline and what waits for what.',
     'queue enqueue': 'Put one entry into the durable queue; one that is there already stays.',
     'queue import': 'Put all rows of a file into the durable queue, or none of them.',
     'queue stats': 'Tell how many entries of the queue are in which state.',
@@ -198,7 +199,7 @@ def _parser(name: str, command: Any) -> argparse.ArgumentParser:
     parser = _Parser(
         prog='pipeline_runner.py' if is_plain else f'pipeline_runner.py {name}',
         formatter_class=_help_formatter, description=COMMANDS[name], allow_abbrev=False,
-        epilog=_EPILOG + _other_commands() if is_plain else None)
+        epilog=_EPILOG + _other_commands() if is_plain else _examples(command))
     parser.add_argument('--pipeline', metavar='FILE', default='pipeline.json',
                         help='the definition (default: %(default)s)')
     parser.add_argument('--json', action='store_true',
@@ -206,6 +207,11 @@ def _parser(name: str, command: Any) -> argparse.ArgumentParser:
     parser.add_argument('--version', action='version', version=f'stagerunner {__version__}')
     command.add_arguments(parser)
     return parser
+
+
+def _examples(command: Any) -> str:
+    # Every command has some (tests/test_cli.py); one without them must run all the same.
+    return f"examples:\n{getattr(command, 'EXAMPLES', '')}"
 
 
 def _other_commands() -> str:
