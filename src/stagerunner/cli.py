@@ -45,6 +45,8 @@ COMMANDS = {
     'plan': 'Say what a run would do and why, and change nothing.',
     'why': 'Say why a stage would run or be skipped, with old and new values.',
     'graph': 'Draw the stages of a pipeline and what waits for what.',
+    'validate': 'Check a definition, its config and its processors, and run nothing.',
+    'schema': 'Print the JSON Schema of a definition or a config, for editors.',
     'doctor': 'Tell which fence surrounds processors on this host, and which settings hold.',
 }
 
