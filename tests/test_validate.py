@@ -93,7 +93,8 @@ def test_the_config_is_checked_too(validate, workspace):
 
 
 @pytest.mark.parametrize('top, said', [
-    pytest.param({'items': {'c': {'jsonl': 'rows.jsonl', 'id': 'k'}}}, 'rows.jsonl:2: ', id='rows'),
+    pytest.param({'items': {'c': {'jsonl': 'rows.jsonl', 'id': 'k'}}}, 'rows.jsonl:2: ',
+                 id='rows'),
     pytest.param({'python': 'no-such-python'}, 'pipeline.json: python: ', id='interpreter'),
 ])
 def test_what_a_run_would_be_refused_for_is_told(validate, workspace, top, said):
