@@ -15,8 +15,9 @@ from typing import Tuple
 STRINGS = (
     '', '.', '..', 'a.', '.a', 'a', 'A-b_c.d', 'a' * 100, 'a' * 101, 'con', 'NUL.txt', 'com1',
     'com0', 'a\n', 'a b', 'é', '\0', 'tab\t', '/abs', 'C:/x', 'a\\b', 'a/../b', '..\\b', '../a',
-    'a/..', 'a..b', 'a/.x.done', '.x.partial', 'a/.done.corrupt-1', '.hidden', 'x/y' * 400, 'p' * 256,
-    'é' * 150, 'PIPELINE_X', 'pipeline_x', 'A_1', '1A', '$', '\u200b', '\xa0', '\ufeff', '\ue000',
+    'a/..', 'a..b', 'a/.x.done', '.x.partial', 'a/.done.corrupt-1', '.hidden', 'x/y' * 400,
+    'p' * 256, 'é' * 150, 'PIPELINE_X', 'pipeline_x', 'A_1', '1A', '$', '\u200b', '\xa0', '\ufeff',
+    '\ue000',
     '\u0378', 'run_id', 'stages', 'gemini_api', 'deny', 'open', 'retry', 'Retry', '{item.id}',
     '{item.nmae}', '*.txt', 'x' * 200, 'x' * 201, '\U0001f600', 'a/./b', 'bin', 'state/x')
 
