@@ -27,6 +27,7 @@ from typing import Tuple
 from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
 from stagerunner.errors import os_fault
+from stagerunner.files import digest_bytes
 from stagerunner.files import make_folder
 from stagerunner.files import quarantine
 from stagerunner.files import read_json
@@ -58,6 +59,12 @@ _LOOK = (os.O_RDWR if os.name == 'nt' else os.O_RDONLY) | _OPEN & ~(os.O_RDWR | 
 def stage_lock(root: str, stage: str) -> str:
     """Return the path of the lock that whoever runs this stage holds."""
     return os.path.join(root, FOLDER, f'{stage}.lock')
+
+
+def entry_lock(root: str, stage: str, encoded: str) -> str:
+    """Return the path of one of a stage's 256 locks for queue entries: that of this entry."""
+    number = digest_bytes(encoded.lower().encode())[:2]
+    return os.path.join(root, FOLDER, stage, f'{number}.lock')
 
 
 def run_lock(root: str, run_id: str) -> str:
@@ -165,10 +172,11 @@ def _unlink_quietly(path: str) -> None:
         pass
 
 
-def try_lock(path: str) -> Optional[Lock]:
+def try_lock(path: str, *, is_shared: bool = False) -> Optional[Lock]:
     """Take the lock at `path`, or return None at once when somebody else has it.
 
-    What lies at `path` without being a plain file (a link, a pipe, a folder)
+    A shared one keeps out who wants it alone (nobody on Windows, which has no
+    such kind).  What lies at `path` without being a plain file (a link, a pipe)
     is set aside, never followed and never waited for.  Raises `StateError`
     when the file cannot be opened or locked at all.
     """
@@ -177,7 +185,7 @@ def try_lock(path: str) -> Optional[Lock]:
             descriptor = _open(path)
             if descriptor is None:
                 continue
-            if not try_descriptor(descriptor):
+            if not try_descriptor(descriptor, is_shared=is_shared):
                 os.close(descriptor)
                 return None
             if _is_still(path, descriptor):
@@ -200,7 +208,7 @@ def is_held(path: str) -> bool:
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return False
-        if not try_descriptor(descriptor, is_shared=True):
+        if not try_descriptor(descriptor, is_shared=os.name != 'nt'):
             return True
         unlock(descriptor)
         return False

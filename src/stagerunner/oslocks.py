@@ -14,6 +14,8 @@ def try_descriptor(descriptor: int, *, is_shared: bool = False) -> bool:
     if sys.platform == 'win32':  # pragma: no cover - run under wine by tests/windows
         import msvcrt
 
+        if is_shared:
+            return True
         os.lseek(descriptor, _BYTE, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
