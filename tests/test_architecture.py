@@ -50,11 +50,13 @@ LEVELS = {
     'agenda': 5.5, 'holds': 5.5, 'groundwork': 5.8, 'telling': 5.8,
     'task': 6, 'rehearsal': 6, 'selection': 6, 'scheduler': 6.5,
     'report.chain': 3.1, 'report.trail': 3.2, 'report.heads': 3.6, 'report.audit': 3.7,
+    'report.inspection': 3.7,
     'source': 6.7, 'run': 7,
     'report.console': 8, 'report.rehearsed': 8.2, 'report.log': 8.2, 'report.textfile': 2.5,
     'commands.flags': 8.5, 'commands.run': 9, 'commands.plan': 9, 'commands.why': 9,
     'commands.doctor': 9, 'commands.graph': 9, 'commands.schema': 9,
     'commands.validate': 9, 'cli': 9.5,
+    'commands.audit.verify': 9,
     'commands.queue.opening': 8.6, 'commands.queue.enqueue': 9, 'commands.queue.import': 9,
     'commands.queue.stats': 9, 'commands.queue.list': 9, 'commands.queue.show': 9,
     'commands.queue.retry_failed': 9, 'commands.queue.pause': 9, 'commands.queue.resume': 9,
@@ -65,7 +67,8 @@ LEVELS = {
 }
 
 #: Packages hold a sentence each (the root: the version too) and import nothing.
-PACKAGES = ('', 'state', 'launch', 'report', 'commands', 'commands.queue', 'embedding', 'work')
+PACKAGES = ('', 'state', 'launch', 'report', 'commands', 'commands.audit',
+            'commands.queue', 'embedding', 'work')
 
 #: They run inside the processor: what is true of the runner's own process is not true of them.
 IN_THE_PROCESSOR = ('processor', 'launch.boot', 'launch.keeper', 'isolation')

@@ -12,6 +12,7 @@ from stagerunner.clock import Stop
 from stagerunner.commands.flags import Loaded
 from stagerunner.commands.flags import add_config
 from stagerunner.commands.flags import add_selection
+from stagerunner.commands.flags import audit_key
 from stagerunner.commands.flags import load_all
 from stagerunner.commands.flags import wanted_of
 from stagerunner.commands.flags import workers_of
@@ -117,7 +118,9 @@ def main(arguments: Any, system: Any) -> int:
         system.err.line(f'warning: {warning}')
     request = Request(workspace, run_id, arguments.lock_timeout, python, version,
                       arguments.isolation, many.n, arguments.keep_going, wanted_of(arguments),
-                      loaded.rates, loaded.settings.circuit_breaker, unfinished is not None)
+                      loaded.rates, loaded.settings.circuit_breaker, unfinished is not None,
+                      audit_key=audit_key(None, system.environment, loaded.settings,
+                                          workspace.root))
     stop = Stop()
     parts = Parts(clock=clock, stop=stop, launcher=Launcher(), sinks=(),
                   environment=system.environment, spread=system.spread, pid=system.pid,
