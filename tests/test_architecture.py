@@ -48,6 +48,8 @@ LEVELS = {
     'task': 6, 'rehearsal': 6, 'selection': 6, 'scheduler': 6.5,
     'run': 7,
     'report.console': 8, 'report.rehearsed': 8.2, 'report.log': 8.2, 'report.textfile': 2.5,
+    'report.terminal': 8.1, 'report.tally': 8, 'report.overview': 8.2, 'report.sources': 8.3,
+    'report.live': 8.4,
     'commands.flags': 8.5, 'commands.run': 9, 'commands.plan': 9, 'commands.why': 9,
     'commands.doctor': 9, 'cli': 9.5,
     'embedding.errors': 8, 'embedding.retrying': 8, 'embedding.quota': 8,
@@ -86,6 +88,7 @@ LATE = {
     'tempfile': 'slow; needed only for a bug',
     'threading': 'slow; needed on Windows, and by programs with threads of their own',
     'traceback': 'slow; needed only for a bug',
+    'unicodedata': 'large; needed only for names that are not ASCII',
     'warnings': 'needed only when a source is new',
 }
 
@@ -109,7 +112,7 @@ OWNED_MODULES = {
     'importlib': ('cli',),
     'subprocess': ('launch.posix', 'launch.linux', 'launch.windows', 'launch.system'),
     'selectors': ('launch.posix',),
-    'ctypes': ('launch.windows', 'sharing', 'isolation', 'launch.boot'),
+    'ctypes': ('launch.windows', 'sharing', 'isolation', 'launch.boot', 'report.terminal'),
     'threading': ('launch.windows', 'sharing', 'limits', 'embedding.papers',
                   'embedding.coordinator', 'database', 'work.orchestrator'),
     'sqlite3': ('database',),
