@@ -14,6 +14,7 @@ from stagerunner.events import StageExpanded
 from stagerunner.events import TaskDone
 from stagerunner.events import TaskFailed
 from stagerunner.events import TaskResumed
+from stagerunner.events import TasksSkipped
 from stagerunner.events import TaskStarted
 from stagerunner.events import Warned
 from stagerunner.report.console import Stream
@@ -41,7 +42,7 @@ class Show:
         self.took = {}
         terminal = Terminal(Stream(self.shown), dict({'COLUMNS': str(columns)}, **environment))
         self.console = LiveConsole(terminal, Stream(self.shown), self.clock, Sources(
-            lambda running: self.marks.get(running.task), lambda stage: self.took.get(stage)))
+            lambda running: self.marks.get(running.task), lambda stage: dict(self.took).get(stage)))
 
     def tell(self, *events):
         for event in events:
@@ -146,6 +147,15 @@ def test_a_long_fan_out_has_no_lines_that_the_display_makes_superfluous():
 
     assert [line for line in show.lines() if '/100] z' in line] == []
     assert show.lines()[0].startswith('[60/102] 42 waiting')
+
+
+def test_many_skips_at_once_are_counted_and_printed():
+    show = Show().tell(STARTED, started('z'))
+    show.console.receive_skips(TasksSkipped(
+        ['stage_copy', 'stage_upper'], 'now', 'same', ['k', 'k'], ['then', 'then']))
+
+    assert show.after(1.0)[1:4] == ['[SKIP] stage_copy (same)', '[SKIP] stage_upper (same)',
+                                    '[2/3] 1 running, 1s so far']
 
 
 def test_the_slowest_tasks_are_shown_and_no_more_than_five():

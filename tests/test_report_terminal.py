@@ -79,7 +79,7 @@ def test_a_closed_stream_is_no_terminal():
     closed = io.StringIO()
     closed.close()
 
-    assert not Stream(closed).is_terminal()
+    assert not Stream(closed).is_terminal
 
 
 # -- drawing ----------------------------------------
@@ -114,6 +114,16 @@ def test_lines_appear_above_the_block_whichever_stream_they_are_for():
     there.draw(['block'])
 
     assert shown.screen().lines() == ['line 0', 'line 1', 'line 2', 'block']
+
+
+def test_several_lines_at_once_are_coloured_and_folded_each():
+    there, shown = terminal(60)
+    there.draw(['block'])
+    there.line('[DONE] a\n[FAIL] ' + 'x' * 53 + '[DONE] b', there.out)
+    screen = shown.screen(60)
+
+    assert screen.lines() == ['[DONE] a', '[FAIL] ' + 'x' * 53, '    [DONE] b']
+    assert screen.colours == ['32', '0', '31', '0']
 
 
 def test_a_line_for_a_file_leaves_the_block_alone():

@@ -151,9 +151,9 @@ def test_who_drags_the_window_loses_no_line(gated):
     with Session('--pipeline', gated.pipeline_file, '--run-id', 'r1', cwd=gated.root) as session:
         session.until(lambda there: 'line 10' in there.screen.text(), 'the display')
         for columns, rows in ((70, 6), (120, 30)):
-            before = len(session.raw)
+            enough = len(session.raw) + 20
             session.resize(columns, rows)
-            session.until(lambda there: len(there.raw) > before + 20, 'more')
+            session.until(lambda there, enough=enough: len(there.raw) > enough, 'more')
         gated.write('gate')
         assert session.finish() == 0
 

@@ -13,6 +13,7 @@ from typing import Optional
 from stagerunner.clock import Clock
 from stagerunner.events import Event
 from stagerunner.events import RunEnded
+from stagerunner.events import TasksSkipped
 from stagerunner.report.console import Console
 from stagerunner.report.console import Stream
 from stagerunner.report.overview import Sources
@@ -53,6 +54,11 @@ class LiveConsole(Console):
             self.close()
         super().receive(event)
         self._draw_after(BUSY_S)
+
+    def receive_skips(self, event: TasksSkipped) -> None:
+        for skipped in event.singly():
+            self.tally.receive(skipped, self.clock.now())
+        super().receive_skips(event)
 
     def idle(self) -> Optional[float]:
         if self.has_ended or self.drawn_at == math.inf:

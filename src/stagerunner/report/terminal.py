@@ -135,16 +135,16 @@ class Terminal:
         return self.has_escapes and self.size[0] >= WIDE
 
     def line(self, text: str, stream: Stream) -> None:
-        """Print a line that stays on this terminal, above the block, which is gone then."""
-        if stream.is_terminal():
+        """Print a line (or several) that stay, above the block, which is gone then."""
+        if stream.is_terminal:
             erased, self.drawn = self._erased(), ()
-            text = fold(_spelled(text, stream), self.size[0])
+            columns = self.size[0]
+            text = '\n'.join([self._coloured(fold(line, columns))
+                              for line in _spelled(text, stream).split('\n')])
             if stream is self.out:
-                stream.line(erased + self._coloured(text))
-                return
-            if erased:
+                text = erased + text
+            elif erased:
                 self.out.write(erased)
-            text = self._coloured(text)
         stream.line(text)
 
     def draw(self, lines: Sequence[str]) -> None:
