@@ -42,7 +42,8 @@ class Show:
         self.took = {}
         terminal = Terminal(Stream(self.shown), dict({'COLUMNS': str(columns)}, **environment))
         self.console = LiveConsole(terminal, Stream(self.shown), self.clock, Sources(
-            lambda running: self.marks.get(running.task), lambda stage: dict(self.took).get(stage)))
+            lambda running: self.marks.get(running.task),
+            lambda stage: dict(self.took).get(stage)))
 
     def tell(self, *events):
         for event in events:
