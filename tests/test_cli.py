@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from stagerunner import __version__
+from stagerunner.cli import COMMANDS
 from stagerunner.locks import run_lock
 from stagerunner.locks import stage_lock
 from stagerunner.locks import try_lock
@@ -50,6 +51,20 @@ def test_help_names_every_flag_and_every_exit_code(main):
     assert max(map(len, shown.lines)) < 100
 
 
+@pytest.mark.parametrize('name', sorted(COMMANDS))
+def test_the_help_of_every_command_has_an_example(main, name):
+    """Its module has `EXAMPLES`: lines of two blanks and a whole command line each."""
+    shown = main(*name.split(), '--help')
+
+    assert shown.code == 0 and max(map(len, shown.lines)) < 100
+    examples = re.split(r'^examples?:$', shown.out, flags=re.M)[1].split('\n\n')[0]
+    said = '' if name == 'run' else f' {name}'
+    lines = [line for line in examples.splitlines() if line]
+    assert lines, f'commands/{name.replace(" ", "/")}.py: add EXAMPLES'
+    for line in lines:
+        assert re.match(rf'  (\S+ \| )?python src/pipeline_runner.py{said}\b', line), line
+
+
 def test_help_names_no_flag_that_does_not_exist(main):
     assert set(re.findall(r'--[a-z-]+', main('--help').out)) == set(FLAGS)
 
@@ -61,7 +76,9 @@ def test_version_is_one_line(main):
 @pytest.mark.parametrize('args, said', [
     (['--frobnicate'], 'unrecognized arguments: --frobnicate; see --help'),
     (['--run'], 'unrecognized arguments: --run; see --help'),
-    (['extra'], 'unrecognized arguments: extra; see --help'),
+    (['--quiet', 'extra'], 'unrecognized arguments: extra; see --help'),
+    (['extra'], "unknown command 'extra'; see --help"),
+    (['doktor'], "unknown command 'doktor', did you mean 'doctor'?; see --help"),
     (['--run-id'], 'argument --run-id: expected one argument; see --help'),
     (['--lock-timeout', 'soon'],
      "argument --lock-timeout: invalid float value: 'soon'; see --help"),
@@ -75,6 +92,16 @@ def test_a_flag_that_cannot_be_followed_is_one_line_and_exit_code_2(
 
     assert run(*args) == (2, '', said + '\n')
     assert workspace.tree() == before
+
+
+def test_what_all_commands_take_may_stand_before_the_command(main, workspace):
+    path = workspace.simple().path('pipeline.json')
+
+    usual = main('plan', '--json', '--pipeline', path)
+
+    assert main('--json', '--pipeline', path, 'plan') == usual
+    assert main('--json', f'--pipeline={path}', 'plan') == usual
+    assert json.loads(usual.lines[0])['decision'] == 'run'
 
 
 @pytest.mark.parametrize('run_id', [
@@ -235,6 +262,9 @@ class Defective:
 
     def flush(self) -> None:
         pass
+
+    def isatty(self) -> bool:
+        return False
 
 
 def test_a_bug_is_one_line_and_a_log_with_the_traceback(run, workspace, monkeypatch):

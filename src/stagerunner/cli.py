@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Mapping
 from typing import NamedTuple
 from typing import NoReturn
 from typing import Optional
+from typing import Tuple
 
 from stagerunner import __version__
 from stagerunner import errors
@@ -37,11 +39,24 @@ docs/ of this project tells what is in them.
 '''
 
 
-#: Every command and what it does; its module is loaded when it is called.
+#: Every command and what it does; its module is loaded when it is called (of two words: from a
+#: folder with the name of the first).
 COMMANDS = {
     'run': 'Run the stages of a pipeline offline; skip what is done, resume what was stopped.',
     'plan': 'Say what a run would do and why, and change nothing.',
     'why': 'Say why a stage would run or be skipped, with old and new values.',
+    'graph': 'Draw the stages of a pipeline and what waits for what.',
+    'validate': 'Check a definition, its config and its processors, and run nothing.',
+    'schema': 'Print the JSON Schema of a definition or a config, for editors.',
+    'queue enqueue': 'Put one entry into the durable queue; one that is there already stays.',
+    'queue import': 'Put all rows of a file into the durable queue, or none of them.',
+    'queue stats': 'Tell how many entries of the queue are in which state.',
+    'queue list': 'List entries of the queue.',
+    'queue show': 'Tell all that is known of one entry of the queue.',
+    'queue retry-failed': 'Queue all entries that ended in error again.',
+    'queue pause': 'Hand out nothing of the queue any more, to nobody.',
+    'queue resume': 'Hand out entries of the queue again.',
+    'queue purge': 'Forget finished entries of the queue.',
     'doctor': 'Tell which fence surrounds processors on this host, and which settings hold.',
 }
 
@@ -55,11 +70,20 @@ class System(NamedTuple):
     pid: int
     host: str
 
+    @property
+    def input(self) -> Any:
+        """What is read from stdin, as bytes."""
+        return sys.stdin.buffer if sys.stdin is not None else io.BytesIO()
+
     def spread(self) -> float:
         """Return a random number from -1 to 1, for the jitter of delays."""
         import random
 
         return random.uniform(-1, 1)
+
+    def load(self, name: str) -> Any:
+        """Return a module of the package that only some calls of a command need."""
+        return importlib.import_module(f'stagerunner.{name}')
 
 
 class _Parser(argparse.ArgumentParser):
@@ -86,9 +110,13 @@ def _system() -> System:
 
 def _run_command(argv: List[str], system: System) -> int:
     workspace = os.curdir
-    name, flags = (argv[0], argv[1:]) if argv and argv[0] in COMMANDS else ('run', argv)
     try:
-        command = importlib.import_module(f'stagerunner.commands.{name}')
+        name, flags = _command_of(argv)
+        if name not in COMMANDS:
+            system.out.line(_verbs_help(name))
+            return errors.OK
+        command = importlib.import_module(
+            f'stagerunner.commands.{name.replace(" ", ".").replace("-", "_")}')
         try:
             arguments = _parser(name, command).parse_args(flags)
         except OSError:
@@ -110,6 +138,54 @@ def _run_command(argv: List[str], system: System) -> int:
         return errors.BUG
 
 
+def _command_of(argv: List[str]) -> Tuple[str, List[str]]:
+    """Return the command that is called and its arguments; without one it is a run.
+
+    What all commands take may stand before it too.  Of a command with two words the
+    first alone is returned when help is asked for.
+    """
+    at = 0
+    while at < len(argv) and argv[at].startswith('-'):
+        if argv[at] == '--pipeline':
+            at += 2
+        elif argv[at] == '--json' or argv[at].startswith('--pipeline='):
+            at += 1
+        else:
+            return 'run', argv
+    before, words = argv[:at], argv[at:]
+    for length in (2, 1):
+        name = ' '.join(words[:length])
+        if name in COMMANDS:
+            return name, before + words[length:]
+    if not words:
+        return 'run', argv
+    verbs = _verbs_of(words[0])
+    if verbs and words[1:2] in (['--help'], ['-h']):
+        return words[0], []
+    if not verbs:
+        raise errors.UsageError(f'unknown command {words[0]!r}{_nearest(words[0])}; see --help')
+    asked = words[1] if words[1:] else ''
+    raise errors.UsageError(f'{words[0]}: expected one of {", ".join(verbs)}, '
+                            f'got {asked or "nothing"}; each has a --help')
+
+
+def _verbs_of(word: str) -> List[str]:
+    return [name.partition(' ')[2] for name in COMMANDS if name.startswith(f'{word} ')]
+
+
+def _verbs_help(word: str) -> str:
+    lines = [f'  {verb:16}{COMMANDS[f"{word} {verb}"]}' for verb in _verbs_of(word)]
+    return '\n'.join([f'usage: pipeline_runner.py {word} VERB [flags]', '',
+                      'verbs (each with --help):', *lines])
+
+
+def _nearest(word: str) -> str:
+    import difflib
+
+    found = difflib.get_close_matches(word, {name.partition(' ')[0] for name in COMMANDS}, 1)
+    return f', did you mean {found[0]!r}?' if found else ''
+
+
 def _workspace_of(pipeline: str) -> str:
     try:
         return os.path.dirname(os.path.abspath(pipeline))
@@ -129,7 +205,7 @@ def _parser(name: str, command: Any) -> argparse.ArgumentParser:
     parser = _Parser(
         prog='pipeline_runner.py' if is_plain else f'pipeline_runner.py {name}',
         formatter_class=_help_formatter, description=COMMANDS[name], allow_abbrev=False,
-        epilog=_EPILOG + _other_commands() if is_plain else None)
+        epilog=_EPILOG + _other_commands() if is_plain else _examples(command))
     parser.add_argument('--pipeline', metavar='FILE', default='pipeline.json',
                         help='the definition (default: %(default)s)')
     parser.add_argument('--json', action='store_true',
@@ -139,8 +215,13 @@ def _parser(name: str, command: Any) -> argparse.ArgumentParser:
     return parser
 
 
+def _examples(command: Any) -> str:
+    # Every command has some (tests/test_cli.py); one without them must run all the same.
+    return f"examples:\n{getattr(command, 'EXAMPLES', '')}"
+
+
 def _other_commands() -> str:
-    lines = [f'  {name:10}{summary}' for name, summary in COMMANDS.items() if name != 'run']
+    lines = [f'  {name:20}{summary}' for name, summary in COMMANDS.items() if name != 'run']
     return '\n'.join(['', 'other commands (each with --help):', *lines]) + '\n'
 
 

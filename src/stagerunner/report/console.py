@@ -8,15 +8,18 @@ the run goes on in silence.
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 from typing import Callable
 from typing import Dict
 from typing import List
+from typing import Mapping
 from typing import Optional
 from typing import TextIO
 from typing import Tuple
 
 from stagerunner.clock import Clock
+from stagerunner.events import MATCHED
 from stagerunner.events import Event
 from stagerunner.events import Reason
 from stagerunner.events import RunEnded
@@ -32,12 +35,13 @@ from stagerunner.events import TaskRestarted
 from stagerunner.events import TaskResumed
 from stagerunner.events import TaskRetrying
 from stagerunner.events import TaskSkipped
+from stagerunner.events import TasksSkipped
 from stagerunner.events import TaskStarted
 from stagerunner.events import TaskWaiting
 from stagerunner.events import Warned
 from stagerunner.events import stage_of
-from stagerunner.plan import MATCHED
 from stagerunner.schema import printable
+from stagerunner.wording import plain
 
 #: A fan-out over more tasks has no line for each that went well.
 LONG = 50
@@ -52,17 +56,41 @@ class Stream:
     def __init__(self, target: Optional[TextIO]):
         self.target = target
 
+    @property
+    def is_open(self) -> bool:
+        """False once it is known that nobody reads any more."""
+        return self.target is not None
+
+    @property
+    def is_terminal(self) -> bool:
+        """True when a person looks at it."""
+        try:
+            return self.target is not None and self.target.isatty()
+        except ValueError:
+            return False
+
     def line(self, text: str) -> None:
-        """Print one line, unless nobody reads any more."""
+        """Print one line (or several at once), unless nobody reads any more."""
+        self.write(text + '\n')
+
+    def write(self, text: str) -> None:
+        """Print a text as it is, unless nobody reads any more."""
         if self.target is None:
             return
         try:
-            self.target.write(text + '\n')
+            self.target.write(text)
             self.target.flush()
         except UnicodeError:
-            self.line(text.encode('ascii', 'backslashreplace').decode('ascii'))
+            self.write(text.encode('ascii', 'backslashreplace').decode('ascii'))
         except (OSError, ValueError):
             self.target = None
+
+
+def may_draw(out: Stream, environment: Mapping[str, str]) -> bool:
+    """True for a terminal that is said to be more than a typewriter."""
+    if not out.is_terminal:
+        return False
+    return os.name == 'nt' or environment.get('TERM', '') not in ('', 'dumb')
 
 
 class Console(Sink):
@@ -94,6 +122,10 @@ class Console(Sink):
             self.out.line(_LINES[type(event)](event))
         if isinstance(event, RunEnded):
             self._tell_first_failure()
+
+    def receive_skips(self, event: TasksSkipped) -> None:
+        if not self.is_quiet:
+            self.out.line('\n'.join([f'[SKIP] {task} ({event.why})' for task in event.tasks]))
 
     def _is_summed_up(self, event: Event) -> bool:
         """True for an event of a long fan-out that is told by a line for many, now and then."""
@@ -173,10 +205,6 @@ _LINES: Dict[type, Callable[[Any], str]] = {
 _CHATTER = (TaskSkipped, TaskStarted, TaskDone, TaskWaiting, StageEnded)
 
 
-#: Fields for sinks within the runner: too long for a line, and told item by item.
-_UNTOLD = ('items', 'collections')
-
-
 class JsonLines(Sink):
     """One JSON object per event, and nothing else."""
 
@@ -184,30 +212,7 @@ class JsonLines(Sink):
         self.out = out
 
     def receive(self, event: Event) -> None:
-        self.out.line(json.dumps(dict({'event': _event_name(type(event))}, **_plain(event)),
-                                 ensure_ascii=True))
+        self.out.line(json.dumps(plain(event), ensure_ascii=True))
 
-
-def _event_name(kind: type) -> str:
-    """Return the name of an event as scripts see it.
-
-    >>> _event_name(TaskSkipped)
-    'task_skipped'
-    """
-    return ''.join(f'_{c.lower()}' if c.isupper() else c for c in kind.__name__).lstrip('_')
-
-
-def _plain(event: Any) -> Dict[str, Any]:
-    return {_camel(name): [dict(zip(Reason._fields, entry)) if isinstance(entry, Reason)
-                           else entry for entry in value] if isinstance(value, tuple) else value
-            for name, value in zip(event._fields, event) if name not in _UNTOLD}
-
-
-def _camel(name: str) -> str:
-    """Return a field name as JSON has it; seconds are spelled out.
-
-    >>> _camel('duration_s'), _camel('run_id'), _camel('line_offset')
-    ('durationSec', 'runId', 'lineOffset')
-    """
-    first, *rest = name.split('_')
-    return first + ''.join('Sec' if part == 's' else part.capitalize() for part in rest)
+    def receive_skips(self, event: TasksSkipped) -> None:
+        self.out.line('\n'.join([json.dumps(plain(skipped)) for skipped in event.singly()]))

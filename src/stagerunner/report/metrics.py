@@ -21,6 +21,7 @@ from stagerunner.events import TaskFailed
 from stagerunner.events import TaskInterrupted
 from stagerunner.events import TaskRetrying
 from stagerunner.events import TaskSkipped
+from stagerunner.events import TasksSkipped
 from stagerunner.events import TaskThrottled
 from stagerunner.events import stage_of
 from stagerunner.files import write_bytes
@@ -72,6 +73,10 @@ class Metrics(Sink):
             if self.textfile is not None:
                 write_bytes(self.textfile, metrics_text(summary).encode('utf-8'), durable=False)
 
+    def receive_skips(self, event: TasksSkipped) -> None:
+        for task in event.tasks:
+            self.rows[task]['status'] = 'skipped'
+
     def _settle(self, event: Any) -> None:
         """Take note of how a task ended; of a fan-out's the first error is kept."""
         row = self.rows[stage_of(event.task)]
@@ -109,4 +114,5 @@ class Metrics(Sink):
             durationSec=round(ended.duration_s, 6), retries=self.retries,
             workers=self.started.workers, attempts=sum(row['attempts'] for row in rows),
             throttled=sum(row.get('throttled', 0) for row in rows),
-            throttledSec=round(sum(row.get('throttledSec', 0.0) for row in rows), 6))
+            throttledSec=round(sum(row.get('throttledSec', 0.0) for row in rows), 6),
+            auditHead=ended.audit_head or None)

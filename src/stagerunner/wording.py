@@ -1,0 +1,45 @@
+"""How events are written as JSON: their names and keys, the same on stdout and in the audit."""
+
+from __future__ import annotations
+
+from typing import Any
+from typing import Dict
+
+from stagerunner.events import Reason
+
+#: Fields for sinks within the runner: too long for a line, and told item by item.
+_UNTOLD = ('items', 'collections')
+
+
+def event_name(kind: type) -> str:
+    """Return the name of a kind of event as scripts see it.
+
+    >>> from stagerunner.events import TaskSkipped
+    >>> event_name(TaskSkipped)
+    'task_skipped'
+    """
+    return ''.join(f'_{c.lower()}' if c.isupper() else c for c in kind.__name__).lstrip('_')
+
+
+def plain(event: Any) -> Dict[str, Any]:
+    """Return an event as what JSON can hold, its name first."""
+    found: Dict[str, Any] = {'event': event_name(type(event))}
+    for name, value in zip(event._fields, event):
+        if name not in _UNTOLD:
+            found[camel(name)] = [_entry(entry) for entry in value] if isinstance(
+                value, tuple) else value
+    return found
+
+
+def _entry(value: Any) -> Any:
+    return dict(zip(Reason._fields, value)) if isinstance(value, Reason) else value
+
+
+def camel(name: str) -> str:
+    """Return a field name as JSON has it; seconds are spelled out.
+
+    >>> camel('duration_s'), camel('run_id'), camel('line_offset')
+    ('durationSec', 'runId', 'lineOffset')
+    """
+    first, *rest = name.split('_')
+    return first + ''.join('Sec' if part == 's' else part.capitalize() for part in rest)
