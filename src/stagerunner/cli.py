@@ -81,6 +81,10 @@ class System(NamedTuple):
 
         return random.uniform(-1, 1)
 
+    def load(self, name: str) -> Any:
+        """Return a module of the package that only some calls of a command need."""
+        return importlib.import_module(f'stagerunner.{name}')
+
 
 class _Parser(argparse.ArgumentParser):
     """Reports a mistake as one line that says where help is."""

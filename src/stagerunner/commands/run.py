@@ -32,6 +32,7 @@ from stagerunner.launch.system import make_launcher
 from stagerunner.locks import TIMEOUT_S
 from stagerunner.report.console import Console
 from stagerunner.report.console import JsonLines
+from stagerunner.report.console import may_draw
 from stagerunner.report.log import LEVELS
 from stagerunner.report.log import LogFile
 from stagerunner.report.metrics import Metrics
@@ -184,12 +185,21 @@ def _sinks(arguments: Any, system: Any, loaded: Loaded, run_id: str,
                                    loaded.workspace.pipeline.version))
     if arguments.log_file:
         more.append(_log_file(arguments, loaded, clock))
-    console: Sink = JsonLines(system.out) if arguments.json else Console(
-        system.out, system.err, clock, is_quiet=arguments.quiet)
     checkpoint = PipelineCheckpoint(names, clock, _checkpoint_file(arguments, loaded),
                                     resumes=arguments.resume)
     return [StageRecords(names, run_id), checkpoint,
-            Metrics(names.metrics(run_id), names.textfile(run_id)), *more, console]
+            Metrics(names.metrics(run_id), names.textfile(run_id)), *more,
+            _console(arguments, system, clock, names)]
+
+
+def _console(arguments: Any, system: Any, clock: Clock, names: StateNames) -> Sink:
+    """Return what prints; what draws on a terminal is loaded only where there is one."""
+    if arguments.json:
+        return JsonLines(system.out)
+    if not arguments.quiet and may_draw(system.out, system.environment):
+        console: Sink = system.load('report.live').make_console(system, clock, names)
+        return console
+    return Console(system.out, system.err, clock, is_quiet=arguments.quiet)
 
 
 def _listen(stop: Stop) -> list:  # type: ignore[type-arg]
