@@ -50,6 +50,7 @@ COMMANDS = {
     'schema': 'Print the JSON Schema of a definition or a config, for editors.',
     'queue enqueue': 'Put one entry into the durable queue; one that is there already stays.',
     'queue import': 'Put all rows of a file into the durable queue, or none of them.',
+    'queue run': 'Work on the entries of the queue with the stages that it feeds.',
     'queue stats': 'Tell how many entries of the queue are in which state.',
     'queue list': 'List entries of the queue.',
     'queue show': 'Tell all that is known of one entry of the queue.',

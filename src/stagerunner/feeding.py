@@ -275,8 +275,8 @@ class FedScheduler(Scheduler):
 
     # -- attempts ----------------------------------------------------------------
 
-    def _begin(self, entry: Entry) -> None:
-        super()._begin(entry)
+    def begin(self, entry: Entry) -> None:
+        super().begin(entry)
         place = (entry.lane.position, entry.number)
         if entry.name in self.running:
             self.locked.pop(place, None)
@@ -285,12 +285,12 @@ class FedScheduler(Scheduler):
             if name:
                 self.emit(TaskThrottled(entry.name, name, self.clock.monotonic() - since))
 
-    def _take(self, entry: Entry, result: Result) -> None:
-        super()._take(entry, result)
+    def take(self, entry: Entry, result: Result) -> None:
+        super().take(entry, result)
         if result.status not in (BUSY, THROTTLED) and self.short:
             self._look_again()
 
-    def _judge(self, entry: Entry, result: Result) -> None:
+    def judge(self, entry: Entry, result: Result) -> None:
         member = self.members[entry.number]
         member.results.append(result)
         if member.is_lost and result.status == BROKEN:
@@ -299,13 +299,13 @@ class FedScheduler(Scheduler):
             member.is_cut_short = True
             self._withdraw(member)
         if result.status != BROKEN:
-            super()._judge(entry, result)
+            super().judge(entry, result)
             return
         verdict = self.intake.verdict(member, result)
         self.teller.attempt(result, verdict)
         if verdict.delay_s is None:
             member.failure = member.failure or result
-            self._settle(entry, result)
+            self.settle(entry, result)
             return
         member.delay_s = max(member.delay_s or 0.0, verdict.delay_s)
         # Neither failed nor blocked: it comes again, here or elsewhere.
@@ -313,17 +313,17 @@ class FedScheduler(Scheduler):
         self.agenda.settle(entry, is_ok=False)
         self.performer.let_go(result.task.name)
 
-    def _settle(self, entry: Entry, result: Result) -> None:
-        super()._settle(entry, result)
+    def settle(self, entry: Entry, result: Result) -> None:
+        super().settle(entry, result)
         self.performer.let_go(result.task.name)
 
-    def _take_failure(self, name: str, exit_code: int, lane: Lane) -> None:
-        super()._take_failure(name, exit_code, lane)
+    def take_failure(self, name: str, exit_code: int, lane: Lane) -> None:
+        super().take_failure(name, exit_code, lane)
         if exit_code != FAILED:
             # A full disk is no fault of this member, and none of the others would fare better.
             self.halted = self.halted or f'{name} failed'
 
-    def _watch_circuit(self, lane: Lane, result: Result) -> None:
+    def watch_circuit(self, lane: Lane, result: Result) -> None:
         """Take in no more when one task after the other fails for good."""
         is_bad = result.status == BROKEN and result.error_class == retry.PERMANENT
         self.streak = self.streak + 1 if is_bad else 0
@@ -339,7 +339,7 @@ class FedScheduler(Scheduler):
         self.agenda.defer(entry)
         self._set_timer(delay_s, entry.lane, entry)
 
-    def _wait_for_lock(self, entry: Entry, result: Result) -> None:
+    def wait_for_lock(self, entry: Entry, result: Result) -> None:
         """Wait for whoever works on it, as an orphan of a killed runner may, as long as it takes.
 
         The lease is kept meanwhile, so no attempt is lost.
@@ -351,7 +351,7 @@ class FedScheduler(Scheduler):
             self.emit(Warned(entry.name, f'waits for its lock ({result.error})'))
         self._park(entry, _LOOK_S)
 
-    def _wait_for_permit(self, entry: Entry, result: Result) -> None:
+    def wait_for_permit(self, entry: Entry, result: Result) -> None:
         place = (entry.lane.position, entry.number)
         if place not in self.short:
             self.short[place] = (self.clock.monotonic(), result.error)

@@ -169,7 +169,8 @@ def parse(document: Any) -> Tuple[Optional[Settings], List[Fault]]:
     faults: List[Fault] = []
     given = CONFIG.check(document, (), faults)
     faults += _said_twice(given)
-    faults += _short_lease(given.get('queue') or {})
+    queue = given.get('queue')
+    faults += _short_lease(queue) if isinstance(queue, dict) else []
     return (None, faults) if faults else (_settings(given), faults)
 
 

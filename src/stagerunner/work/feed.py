@@ -207,8 +207,9 @@ class QueueFeed(Intake):
             self.beat_s = asked_at_s + self._beat_every_s
         artifact = json.loads(job['artifact_json'])
         limits = limits_of(job['resolver_hint'], artifact, self.settings)
-        member = Member(name, {collection: entry_item(self.root, collection, name, artifact, limits)
-                               for collection in self.collections}, job['attempts'])
+        items = {collection: entry_item(self.root, collection, name, artifact, limits)
+                 for collection in self.collections}
+        member = Member(name, items, job['attempts'])
         self.held[name] = _Held(job, member, asked_at_s + self.settings.lease_ttl_seconds)
         self.n_leased += 1
         return member
@@ -314,7 +315,7 @@ def limits_of(hint: Optional[str], artifact: Any, settings: QueueSettings) -> Tu
 
 
 class QueueSource(Source):
-    """The source of `queue run`: the stages that the queue feeds, and its entries as their tasks."""
+    """The source of `queue run`: stages that the queue feeds, and its entries as their tasks."""
 
     def __init__(self, feed: QueueFeed):
         self.feed = feed

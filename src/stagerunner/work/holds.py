@@ -1,4 +1,4 @@
-"""What a queue runner holds while it works on entries: each entry for itself, its stage with others.
+"""What a queue runner holds while it works on entries: each alone, their stages with others.
 
 The lock of the stage is shared: it keeps out who wants the stage as a whole.
 That of the entry is handed down to the processor, as the stage's is in a plain
