@@ -366,7 +366,7 @@ def imports_own_modules_at_its_top(module: Module) -> Found:
 
 def touches_no_private_name(module: Module) -> Found:
     """Private are names that begin with one underscore; records keep `_replace` and the like."""
-    public = ('_replace', '_fields', '_asdict', '_make')
+    public = ('_replace', '_fields', '_field_defaults', '_asdict', '_make')
     return [f'{module.name}:{node.lineno}: private name {node.attr}'
             for node in ast.walk(module.tree)
             if isinstance(node, ast.Attribute) and node.attr.startswith('_')
