@@ -54,10 +54,10 @@ LEVELS = {
     'source': 6.7, 'feeding': 6.8, 'run': 7, 'work.holds': 8, 'work.feed': 8.1,
     'report.console': 8, 'report.rehearsed': 8.2, 'report.log': 8.2, 'report.textfile': 2.5,
     'report.terminal': 8.1, 'report.tally': 8, 'report.overview': 8.2, 'report.sources': 8.3,
-    'report.live': 8.4,
+    'report.live': 8.4, 'report.sight': 8.4,
     'commands.flags': 8.5, 'commands.run': 9, 'commands.plan': 9, 'commands.why': 9,
     'commands.doctor': 9, 'commands.graph': 9, 'commands.schema': 9,
-    'commands.validate': 9, 'cli': 9.5,
+    'commands.validate': 9, 'commands.status': 9, 'cli': 9.5,
     'commands.queue.opening': 8.6, 'commands.queue.enqueue': 9, 'commands.queue.import': 9,
     'commands.queue.stats': 9, 'commands.queue.list': 9, 'commands.queue.show': 9,
     'commands.queue.retry_failed': 9, 'commands.queue.pause': 9, 'commands.queue.resume': 9,
@@ -366,7 +366,7 @@ def imports_own_modules_at_its_top(module: Module) -> Found:
 
 def touches_no_private_name(module: Module) -> Found:
     """Private are names that begin with one underscore; records keep `_replace` and the like."""
-    public = ('_replace', '_fields', '_asdict', '_make')
+    public = ('_replace', '_fields', '_field_defaults', '_asdict', '_make')
     return [f'{module.name}:{node.lineno}: private name {node.attr}'
             for node in ast.walk(module.tree)
             if isinstance(node, ast.Attribute) and node.attr.startswith('_')

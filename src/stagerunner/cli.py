@@ -58,6 +58,7 @@ COMMANDS = {
     'queue pause': 'Hand out nothing of the queue any more, to nobody.',
     'queue resume': 'Hand out entries of the queue again.',
     'queue purge': 'Forget finished entries of the queue.',
+    'status': 'Tell which runs there were, and how far one is that goes on.',
     'doctor': 'Tell which fence surrounds processors on this host, and which settings hold.',
 }
 
