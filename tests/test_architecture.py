@@ -30,6 +30,8 @@ LEVELS = {
     'errors': 0, 'clock': 0, 'events': 0, 'sharing': 0, 'strictjson': 0,
     'wording': 0.5,
     'files': 1, 'schema': 1, 'retry': 1, 'limits': 1, 'graph': 1, 'placeholders': 1,
+    'layout': 1, 'legend': 1, 'blueprint': 2.1, 'report.markup': 1, 'report.drawing': 2,
+    'diagram': 4.6, 'report.graphs': 4.7,
     'imports': 1.5, 'spelling': 1.5, 'documents': 1.5, 'keys': 1.5, 'rules': 1.6,
     'locks': 2, 'definition': 2, 'offline': 2, 'processor': 2, 'report.metrics': 2.6,
     'isolation': 2, 'settings': 2,
@@ -38,7 +40,8 @@ LEVELS = {
     'environment': 3.5, 'state.lines': 3, 'state.items': 3.6, 'state.history': 3.6, 'buckets': 3.5,
     'state.entries': 3, 'state.snapshots': 3.2,
     'fingerprint': 4, 'tasks': 4, 'resume': 4, 'publish': 4,
-    'permits': 4, 'work.store': 4, 'work.worker': 8, 'work.orchestrator': 8.1,
+    'permits': 4, 'work.entries': 3, 'work.tables': 3.8, 'work.store': 4, 'work.worker': 8,
+    'work.orchestrator': 8.1,
     'launch.job': 4, 'launch.boot': 4, 'launch.channel': 4, 'launch.processes': 4,
     'launch.capture': 4.1, 'launch.watch': 4.2, 'launch.keeper': 4.2, 'launch.posix': 4.3,
     'launch.linux': 4.4, 'launch.windows': 4.4, 'launch.system': 4.5,
@@ -46,17 +49,22 @@ LEVELS = {
     'ledger': 4.5, 'facts': 5, 'harvest': 5, 'result': 5, 'commit': 5, 'plan': 5.5,
     'agenda': 5.5, 'holds': 5.5, 'groundwork': 5.8, 'telling': 5.8,
     'task': 6, 'rehearsal': 6, 'selection': 6, 'scheduler': 6.5,
-    'run': 7,
+    'source': 6.7, 'run': 7,
     'report.console': 8, 'report.rehearsed': 8.2, 'report.log': 8.2, 'report.textfile': 2.5,
     'commands.flags': 8.5, 'commands.run': 9, 'commands.plan': 9, 'commands.why': 9,
-    'commands.doctor': 9, 'cli': 9.5,
+    'commands.doctor': 9, 'commands.graph': 9, 'commands.schema': 9,
+    'commands.validate': 9, 'cli': 9.5,
+    'commands.queue.opening': 8.6, 'commands.queue.enqueue': 9, 'commands.queue.import': 9,
+    'commands.queue.stats': 9, 'commands.queue.list': 9, 'commands.queue.show': 9,
+    'commands.queue.retry_failed': 9, 'commands.queue.pause': 9, 'commands.queue.resume': 9,
+    'commands.queue.purge': 9,
     'embedding.errors': 8, 'embedding.retrying': 8, 'embedding.quota': 8,
     'embedding.defaults': 8, 'embedding.papers': 8, 'embedding.coordinator': 8.1,
     'orchestrator_v2': 9, 'queue': 9,
 }
 
 #: Packages hold a sentence each (the root: the version too) and import nothing.
-PACKAGES = ('', 'state', 'launch', 'report', 'commands', 'embedding', 'work')
+PACKAGES = ('', 'state', 'launch', 'report', 'commands', 'commands.queue', 'embedding', 'work')
 
 #: They run inside the processor: what is true of the runner's own process is not true of them.
 IN_THE_PROCESSOR = ('processor', 'launch.boot', 'launch.keeper', 'isolation')

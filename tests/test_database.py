@@ -38,8 +38,8 @@ def add(database: Database, number: int) -> None:
 
 
 def numbers(database: Database) -> List[int]:
-    with database.read() as connection:
-        return [x for x, in connection.execute('SELECT x FROM t ORDER BY x')]
+    return database.read(lambda connection: [x for x, in connection.execute(
+        'SELECT x FROM t ORDER BY x')])
 
 
 def test_what_was_written_is_read_by_others(database, path):
@@ -50,8 +50,68 @@ def test_what_was_written_is_read_by_others(database, path):
     other.close()
 
 
-def test_a_file_that_is_not_there_is_made_when_it_is_read(database):
+def test_a_file_that_is_not_there_is_read_as_if_it_were_new(database):
     assert numbers(database) == []
+    assert not os.path.exists(os.path.dirname(database.path))
+
+
+def test_a_file_that_was_only_begun_is_read_as_if_it_were_new(database):
+    os.makedirs(os.path.dirname(database.path))
+    Path(database.path).touch()
+
+    assert numbers(database) == []
+    assert os.path.getsize(database.path) == 0
+
+
+def test_what_is_written_while_it_is_read_is_read_again(database, path):
+    """The writer opens, writes and closes between two looks, so no journal tells of it."""
+    add(database, 1)
+    database.close()
+    n_asked = 0
+
+    def query(connection: Any) -> Any:
+        nonlocal n_asked
+        n_asked += 1
+        if n_asked == 1:
+            add(database, 2)
+            database.close()
+        return connection.execute('SELECT count(*) FROM t').fetchone()[0]
+
+    assert Database(path, VERSIONS).read(query) == 2
+    assert n_asked == 2
+
+
+@pytest.mark.parametrize('is_wal', [True, False])
+def test_what_a_kill_left_half_written_is_mended(path, is_wal):
+    """By a journal from before the first WAL, as a file that is just being made has it too."""
+    os.makedirs(os.path.dirname(path))
+    old = sqlite3.connect(path, isolation_level=None)
+    old.execute('PRAGMA cache_size=1')
+    for statement in (*VERSIONS[0], *VERSIONS[1], 'PRAGMA user_version=2', 'BEGIN'):
+        old.execute(statement)
+    old.executemany('INSERT INTO t (x) VALUES (?)', [(n,) for n in range(10_000)])
+    kept = {end: Path(path + end).read_bytes() for end in ('', '-journal')}
+    old.execute('ROLLBACK')
+    old.close()
+    for end, data in kept.items():
+        Path(path + end).write_bytes(data)
+    database = Database(path, VERSIONS, is_wal=is_wal)
+
+    assert numbers(database) == []
+    add(database, 1)
+    assert numbers(database) == [1]
+    database.close()
+
+
+def test_an_older_file_is_brought_up_to_date_for_a_reader(path):
+    old = Database(path, VERSIONS[:1])
+    add(old, 1)
+    old.close()
+    new = Database(path, VERSIONS)
+
+    assert new.read(lambda connection: connection.execute('SELECT x, y FROM t').fetchall()) == [
+        (1, None)]
+    new.close()
 
 
 def test_without_wal_no_further_file_stays(path):
@@ -92,8 +152,8 @@ def test_a_reader_waits_for_no_writer(database):
 def test_a_reader_cannot_write(database):
     add(database, 1)
 
-    with pytest.raises(StateError, match='cannot be written'), database.read() as connection:
-        connection.execute('DELETE FROM t')
+    with pytest.raises(StateError, match='cannot be written'):
+        database.read(lambda connection: connection.execute('DELETE FROM t'))
 
 
 def test_threads_take_turns_and_connections_of_ended_ones_are_closed(database):

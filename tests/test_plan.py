@@ -10,10 +10,10 @@ from stagerunner.definition import Checkpointing
 from stagerunner.definition import Stage
 from stagerunner.errors import InputChanged
 from stagerunner.errors import StageError
+from stagerunner.events import MATCHED
 from stagerunner.events import Reason
 from stagerunner.facts import Facts
 from stagerunner.fingerprint import make_parts
-from stagerunner.plan import MATCHED
 from stagerunner.plan import RESUME
 from stagerunner.plan import RUN
 from stagerunner.plan import SKIP

@@ -190,6 +190,7 @@ _VALUES = {'str': 'te\nxt ü', 'int': 7, 'float': 0.5, 'bool': True, 'Optional[s
            'Optional[int]': 7, 'Optional[float]': 0.25, 'Tuple[str, ...]': ('a', 'b'),
            'Dict[str, Any]': {'enforced': True}, 'Tuple[Any, ...]': (0.5, 7, None, 0),
            'Dict[str, int]': {'ok': 2}, 'Dict[str, str]': {'a': 'b'}, 'Sequence[Any]': (),
+           'Sequence[str]': ['a', 'b'],
            'Tuple[Reason, ...]': (Reason('cause', 'path', 'old', None),)}
 
 RECORDS = [value for value in vars(events).values()

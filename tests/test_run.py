@@ -322,6 +322,47 @@ def test_a_sink_that_cannot_write_does_not_keep_the_others_from_hearing():
     assert third.events == [event]
 
 
+class Restless(ListSink):
+    """A sink that wants to be asked again soon, or cannot write what it holds."""
+
+    def __init__(self, again_s=None, fault=None):
+        super().__init__()
+        self.again_s = again_s
+        self.fault = fault
+        self.asked = 0
+
+    def idle(self):
+        self.asked += 1
+        if self.fault:
+            raise self.fault
+        return self.again_s
+
+
+def test_before_a_wait_every_sink_is_asked_and_the_most_impatient_one_counts():
+    sinks = [ListSink(), Restless(0.25), Restless(), Restless(0.1)]
+
+    assert Broadcast(sinks).idle() == 0.1
+    assert Broadcast(sinks[:1]).idle() is None
+
+
+def test_a_sink_that_cannot_write_before_a_wait_does_not_keep_the_others_from_it():
+    sinks = [Restless(fault=StateError('a', 'first')), Restless(fault=StateError('b', 'second')),
+             Restless(1.0)]
+
+    with pytest.raises(StateError, match='first'):
+        Broadcast(sinks).idle()
+
+    assert [sink.asked for sink in sinks] == [1, 1, 1]
+
+
+def test_a_run_asks_its_sinks_whenever_it_is_about_to_wait(engine):
+    sink = Restless(0.25)
+    engine.launcher.otherwise = Ending(after_s=1.0)
+
+    assert engine.run(sinks=[sink]) == 0
+    assert sink.asked == 4
+
+
 # -- the exit code ----------------------------------------
 
 def test_a_stage_that_another_run_holds_makes_the_run_busy(engine):

@@ -107,6 +107,18 @@ def test_a_success_is_told_with_its_figures(shop):
     assert shop.sink.of(TaskDone)[0] == TaskDone('a', 'noon', 1.5, 1, 'k', 300, False)
 
 
+@pytest.mark.parametrize(('asked_s', 'waits'), [
+    (None, [0.5]), (0.2, [0.2, 0.2, pytest.approx(0.1)]), (9.0, [0.5])])
+def test_nobody_waits_longer_than_a_listener_wants(shop, asked_s, waits):
+    shop.performer.is_immediate = True
+    shop.performer.will('a', failed())
+    scheduler = Scheduler(shop.performer, shop.clock, shop.stop, shop.sink, Rules(1.0),
+                          lambda: 0.0, lambda: asked_s)
+
+    assert scheduler.run(shop.groups()) == Outcome(None, 0)
+    assert shop.performer.waits == waits
+
+
 def test_a_skip_is_told_and_is_no_attempt(shop):
     shop.performer.will('a', {'status': SKIPPED, 'key': 'k', 'done_at': 'noon'})
     shop.run()

@@ -157,8 +157,7 @@ def test_a_lease_is_kept_alive_for_longer_than_it_lasts(queue, tmp_path):
     wait_until(lambda: pipeline.seen)
 
     def ends() -> str:
-        with queue._database.read() as connection:
-            return connection.execute('SELECT lease_expires_at FROM jobs').fetchone()[0]
+        return str(queue.entries()[0].lease_expires_at)
     first = ends()
     wait_until(lambda: ends() > first)
 

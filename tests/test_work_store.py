@@ -14,7 +14,7 @@ import pytest
 from fakes import FakeClock
 from stagerunner.errors import LeaseLost
 from stagerunner.errors import StateError
-from stagerunner.work.store import JobState
+from stagerunner.work.entries import JobState
 from stagerunner.work.store import WorkQueue
 
 YEAR_S = 365 * 86_400
@@ -80,7 +80,22 @@ def test_many_are_added_in_one_go_and_the_new_ones_counted(queue):
     assert queue.stats()['total'] == 3
 
 
+def test_rows_keep_their_order_whatever_is_delayed(queue, clock):
+    """The first of two with the same id counts; more rows than one statement takes."""
+    rows = [{'artifact_id': f'e{number % 300}', 'artifact': number,
+             'delay_sec': number % 3 and number} for number in range(600)]
+
+    assert queue.enqueue_many(rows) == 300
+    clock.advance(300)
+
+    found = queue.lease('w', 600, 60)
+    assert [(job['artifact_id'], job['artifact_json']) for job in found] == [
+        (f'e{number}', str(number)) for number in range(300)]
+    assert queue.stats()['in_progress'] == 300
+
+
 @pytest.mark.parametrize(('row', 'said'), [
+    pytest.param(['artifact_id'], 'expected an object', id='no-object'),
     pytest.param({'artifact': 1}, 'artifact_id', id='no-id'),
     pytest.param({'artifact_id': '', 'artifact': 1}, 'artifact_id', id='empty-id'),
     pytest.param({'artifact_id': 'x'}, 'has no artifact', id='no-artifact'),
@@ -309,6 +324,138 @@ def test_a_newer_queue_is_refused(queue, path):
 
     with pytest.raises(StateError, match='has format 99'):
         WorkQueue(path).stats()
+
+
+def test_only_what_was_finished_long_ago_is_forgotten(queue, clock):
+    fill(queue, *'ab')
+    queue.lease('w', 2, 600)
+    queue.ack(1, 'done')
+    clock.advance(100)
+    queue.ack(2, 'done')
+    clock.advance(50)
+
+    assert queue.purge(older_than_sec=151) == 0
+    assert queue.purge(older_than_sec=150) == 1
+    assert [entry.artifact_id for entry in queue.entries()] == ['b']
+    assert queue.attempts(1) == []
+
+
+def test_many_are_forgotten_in_steps(queue, monkeypatch):
+    monkeypatch.setattr('stagerunner.work.store._PURGED_AT_ONCE', 3)
+    fill(queue, *'abcdefg')
+    for job in queue.lease('w', 7, 60):
+        queue.ack(job['id'], 'skipped' if job['id'] % 3 else 'done')
+
+    assert queue.purge('skipped') == 5
+    assert queue.stats()['total'] == 2
+
+
+# -- looking -------------------------------------------------------------------------
+
+def test_entries_come_in_pages(queue):
+    fill(queue, *'abcde')
+    queue.lease('w', 2, 60)
+
+    first = queue.entries(limit=3)
+    assert [entry.artifact_id for entry in first] == ['a', 'b', 'c']
+    assert [entry.artifact_id for entry in queue.entries(after=first[-1].id)] == ['d', 'e']
+    assert [entry.artifact_id for entry in queue.entries('queued', limit=2)] == ['c', 'd']
+    assert queue.entries('error') == []
+    with pytest.raises(ValueError, match='other'):
+        queue.entries('other')
+
+
+def test_an_entry_is_found_with_all_that_is_known_of_it(queue, path):
+    queue.enqueue('a', {'x': 1}, 'unpaywall', 2, delay_sec=30)
+
+    entry = queue.find('a')
+
+    assert entry == (1, 'a', '{"x": 1}', 'unpaywall', 2, 'queued', 0,
+                     '2023-11-14T22:13:50.000000+00:00', None, None, None, None,
+                     '2023-11-14T22:13:20.000000+00:00', '2023-11-14T22:13:20.000000+00:00')
+    assert queue.find('b') is None
+
+
+def test_every_attempt_is_told_of_how_it_ended(queue, clock):
+    """Failed, lost, failed for good; as new again, handed back, done."""
+    fill(queue, 'a')
+    queue.lease('v', 1, 60)
+    clock.advance(1)
+    queue.fail_and_retry(1, 0, 3, 'no luck')
+    queue.lease('w', 1, 60)
+    clock.advance(60)
+    queue.lease('x', 1, 60)
+    queue.fail_and_retry(1, 0, 3, 'no luck again')
+    queue.retry_failed()
+    queue.lease('y', 1, 60)
+    queue.hand_back(1)
+    queue.lease('z', 1, 60)
+    assert queue.find('a').leased_at == '2023-11-14T22:14:21.000000+00:00'
+    queue.ack(1, 'done')
+
+    found = queue.attempts(1)
+
+    assert [(one.number, one.worker_id, one.outcome) for one in found] == [
+        (1, 'v', 'retry'), (2, 'w', 'lost'), (3, 'x', 'error'), (4, 'z', 'done')]
+    assert found[0][2:] == ('2023-11-14T22:13:20.000000+00:00',
+                            '2023-11-14T22:13:21.000000+00:00', 'retry', 'no luck')
+    assert 'lease ran out' in found[1].error
+    assert (queue.find('a').attempts, queue.find('a').last_error) == (1, None)
+
+
+def test_many_are_finished_at_once_and_the_lost_ones_are_named(queue, clock):
+    fill(queue, *'abc')
+    late, = queue.lease('v', 1, 60)
+    clock.advance(60)
+    queue.lease('w', 3, 60)
+
+    lost = queue.ack_many([{'id': 1, 'outcome': 'done', 'token': late['token']},
+                           {'id': 2, 'outcome': 'error', 'last_error': 'why'},
+                           {'id': 3, 'outcome': 'skipped'}])
+
+    assert lost == [1]
+    assert [(entry.state, entry.last_error) for entry in queue.entries()] == [
+        ('in_progress', 'its lease ran out: its worker was killed, or hung'),
+        ('error', 'why'), ('skipped', None)]
+    assert queue.refused() == 1
+    assert queue.ack_many([]) == []
+
+
+def test_what_was_lost_is_known_from_the_next_heartbeat_on(queue, path, clock):
+    fill(queue, *'ab')
+    job, kept = queue.lease('v', 2, 60)
+    clock.advance(60)
+    other = WorkQueue(path, clock=clock, boot='one')
+    other.lease('w', 1, 60)
+    assert queue.holds(job['id'])
+
+    assert queue.heartbeat('v') == 0
+    assert not queue.holds(job['id']) and not queue.holds(kept['id'])
+    assert other.holds(job['id']) and not other.holds(job['id'], job['token'])
+    other.close()
+
+
+def test_looking_changes_nothing_and_makes_nothing(queue, path):
+    """Neither where there is no queue yet, nor where nobody writes it."""
+    folder = Path(path).parent
+
+    def look() -> Any:
+        return (queue.stats()['total'], queue.is_paused(), queue.refused(), queue.find('a'),
+                queue.entries(), queue.attempts(1))
+    assert look() == (0, False, 0, None, [], [])
+    assert list(folder.iterdir()) == []
+    fill(queue, 'a')
+    queue.close()
+    before = tree(folder)
+
+    assert look()[0] == 1
+
+    assert tree(folder) == before
+
+
+def tree(folder: Path) -> Any:
+    return {found.name: (found.read_bytes(), found.stat().st_mtime_ns)
+            for found in folder.iterdir()}, folder.stat().st_mtime_ns
 
 
 # -- clocks --------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from typing import Any
+from typing import Callable
 from typing import Iterator
 from typing import List
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from typing import NoReturn
 from typing import Optional
 from typing import Sequence
 from typing import Tuple
+from typing import TypeVar
 
 from stagerunner.errors import StateError
 from stagerunner.files import try_stat
@@ -45,6 +47,12 @@ _FAULTS = (
 
 #: Connections of a parent process.  Closing one here could write to the file behind its back.
 _INHERITED: List[Any] = []
+
+
+_Found = TypeVar('_Found')
+
+#: What tells one state of a file from another.
+_Identity = Tuple[int, ...]
 
 
 class _Opened(NamedTuple):
@@ -72,57 +80,80 @@ class Database:
         """Hold the lock and a transaction: the body's changes are kept all, or none of them."""
         import sqlite3
 
-        with self._turn():
+        self._take_turn()
+        try:
+            connection = self._connection()
+            connection.execute('BEGIN IMMEDIATE')
             try:
-                connection = self._connection()
-                connection.execute('BEGIN IMMEDIATE')
-                try:
-                    yield connection
-                    connection.execute('COMMIT')
-                finally:
-                    if connection.in_transaction:
-                        connection.execute('ROLLBACK')
-            except sqlite3.Error as error:
-                # What it knows of the file may be wrong now; the next turn opens it anew.
-                self._close_some(lambda opened: opened.thread is self._thread())
-                self._complain(error)
+                yield connection
+                connection.execute('COMMIT')
+            finally:
+                if connection.in_transaction:
+                    connection.execute('ROLLBACK')
+        except sqlite3.Error as error:
+            # What it knows of the file may be wrong now; the next turn opens it anew.
+            self._close_some(lambda opened: opened.thread is self._thread())
+            self._complain(error)
+        finally:
+            self._end_turn()
 
-    @contextmanager
-    def read(self) -> Iterator[Any]:
-        """Give a connection that cannot write, and waits for nobody; its body sees one moment."""
+    def read(self, query: Callable[[Any], _Found]) -> _Found:
+        """Return what `query` finds at one moment of the file, with a connection of its own.
+
+        It changes nothing and waits for nobody: a file without a journal
+        beside it is whole, and is read as one that nobody writes.  When
+        somebody did meanwhile, or is about to, it is read with the files that
+        connections have in common (only those may change then, and an older
+        version is brought up to date).  What is not there is read as if new.
+        """
         import sqlite3
 
-        if not self._is_wal or try_stat(self.path) is None or not self._is_checked:
-            with self.write():
-                # Made, brought up to date, or recovered: whatever it needs to be read.
-                pass
         try:
-            connection = self._connect_to_read()
-            try:
-                connection.execute('BEGIN')
-                yield connection
-            finally:
-                connection.close()
+            if try_stat(self.path) is None:
+                return self._ask(self._connect_to_nothing(), query)
+            seen = self._seen_quiet() if self._is_wal else None
+            if seen is not None:
+                answers = self._ask_quiet(query, seen)
+                if answers:
+                    return answers[0]
+            if not self._is_wal or _has_bytes(f'{self.path}-journal'):
+                # Without WAL, readers and writers keep one another out, so they take turns; and
+                # what a kill left half written can only be mended by one who writes.
+                with self.write():
+                    pass
+            return self._ask(self._connect_to_read(), query)
         except sqlite3.Error as error:
             self._complain(error)
 
     def close(self) -> None:
         """Close the connections of all threads; the next use opens the file again."""
         if self._pid == os.getpid() and self._opened:
-            with self._turn():
+            self._take_turn()
+            try:
                 self._close_some(lambda opened: True)
+            finally:
+                self._end_turn()
         self._turns.close()
 
     # -- the lock --------------------------------------------------------------------
 
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _take_turn(self) -> None:
         if self._pid != os.getpid():
             _INHERITED.extend(self._opened)
             self._forget()
         # The first lock is for threads, which `Turns` does not keep apart.
-        with self._mutex, self._turns:
-            yield
+        self._mutex.acquire()
+        try:
+            self._turns.__enter__()
+        except BaseException:
+            self._mutex.release()
+            raise
+
+    def _end_turn(self) -> None:
+        try:
+            self._turns.__exit__()
+        finally:
+            self._mutex.release()
 
     def _forget(self) -> None:
         import threading
@@ -133,7 +164,7 @@ class Database:
         self._turns = Turns(database_lock(self.path))
         self._opened: List[_Opened] = []
         self._is_checked = False
-        self._identity: Optional[Tuple[int, int]] = None
+        self._identity: Optional[_Identity] = None
 
     # -- connections -----------------------------------------------------------------
 
@@ -158,8 +189,9 @@ class Database:
         """Open the file, whose folder was made for the lock beside it."""
         import sqlite3
 
-        if not self._is_checked and try_stat(self.path) is not None:
-            # By a connection that cannot change a byte of what is not ours.
+        is_half_written = _has_bytes(f'{self.path}-journal')
+        if not self._is_checked and not is_half_written and try_stat(self.path) is not None:
+            # By a connection that cannot change a byte of what is not ours (nor mend what is).
             looking = self._connect_to_read()
             try:
                 self._version_of(looking)
@@ -168,6 +200,7 @@ class Database:
         connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None,
                                      check_same_thread=False)
         try:
+            self._version_of(connection)
             mode = 'WAL' if self._is_wal else 'DELETE'
             connection.execute(f'PRAGMA journal_mode={mode}').fetchall()
             connection.execute('PRAGMA synchronous=FULL')
@@ -179,22 +212,67 @@ class Database:
         self._identity = self._seen()
         return connection
 
-    def _connect_to_read(self) -> Any:
-        import sqlite3
-
-        path = self.path.replace('%', '%25').replace('?', '%3f').replace('#', '%23')
-        return sqlite3.connect(f'file:///{path.replace(os.sep, "/").lstrip("/")}?mode=ro',
-                               uri=True, timeout=BUSY_S, isolation_level=None)
-
     def _close_some(self, is_chosen: Any) -> None:
         """Close connections; the lock is held."""
         for opened in [opened for opened in self._opened if is_chosen(opened)]:
             self._opened.remove(opened)
             opened.connection.close()
 
-    def _seen(self) -> Optional[Tuple[int, int]]:
+    def _seen(self) -> Optional[_Identity]:
         found = try_stat(self.path)
         return None if found is None else (found.st_dev, found.st_ino)
+
+    # -- reading ---------------------------------------------------------------------
+
+    def _ask_quiet(self, query: Callable[[Any], _Found], seen: _Identity) -> List[_Found]:
+        """Return the answer of a file that nobody writes; no answer when somebody did."""
+        import sqlite3
+
+        try:
+            answer = self._ask(self._connect_to_read('&immutable=1'), query)
+        except (sqlite3.Error, StateError):
+            # What is being written may look damaged.
+            if self._seen_quiet() == seen:
+                raise
+            return []
+        return [answer] if self._seen_quiet() == seen else []
+
+    def _ask(self, connection: Any, query: Callable[[Any], _Found]) -> _Found:
+        """Ask a connection, and close it."""
+        try:
+            connection.execute('BEGIN')
+            version = self._version_of(connection)
+            if version == len(self._versions):
+                return query(connection)
+        finally:
+            connection.close()
+        if not version:
+            return self._ask(self._connect_to_nothing(), query)
+        with self.write():
+            pass
+        return self._ask(self._connect_to_read(), query)
+
+    def _connect_to_nothing(self) -> Any:
+        """Return a connection to a file as it would be made, in memory."""
+        import sqlite3
+
+        connection = sqlite3.connect(':memory:', isolation_level=None)
+        self._bring_up_to_date(connection)
+        return connection
+
+    def _connect_to_read(self, how: str = '') -> Any:
+        import sqlite3
+
+        path = self.path.replace('%', '%25').replace('?', '%3f').replace('#', '%23')
+        return sqlite3.connect(f'file:///{path.replace(os.sep, "/").lstrip("/")}?mode=ro{how}',
+                               uri=True, timeout=BUSY_S, isolation_level=None)
+
+    def _seen_quiet(self) -> Optional[_Identity]:
+        """Return what a write would change, or None while a journal tells of writers."""
+        found = try_stat(self.path)
+        if found is None or any(_has_bytes(self.path + end) for end in ('-wal', '-journal')):
+            return None
+        return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
     # -- versions --------------------------------------------------------------------
 
@@ -228,3 +306,8 @@ class Database:
         said = str(error)
         advice = next(advice for text, advice in _FAULTS if text in said.lower())
         raise StateError(self.path, f'{advice} ({said})') from error
+
+
+def _has_bytes(path: str) -> bool:
+    found = try_stat(path)
+    return found is not None and found.st_size > 0

@@ -27,6 +27,7 @@ from typing import Tuple
 from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
 from stagerunner.errors import os_fault
+from stagerunner.files import digest_bytes
 from stagerunner.files import make_folder
 from stagerunner.files import quarantine
 from stagerunner.files import read_json
@@ -54,6 +55,12 @@ _OPEN = (os.O_RDWR | os.O_CREAT | getattr(os, 'O_NOFOLLOW', 0) | getattr(os, 'O_
 def stage_lock(root: str, stage: str) -> str:
     """Return the path of the lock that whoever runs this stage holds."""
     return os.path.join(root, FOLDER, f'{stage}.lock')
+
+
+def entry_lock(root: str, stage: str, encoded: str) -> str:
+    """Return the path of one of a stage's 256 locks for queue entries: that of this entry."""
+    number = digest_bytes(encoded.lower().encode())[:2]
+    return os.path.join(root, FOLDER, stage, f'{number}.lock')
 
 
 def run_lock(root: str, run_id: str) -> str:
@@ -156,10 +163,11 @@ def _unlink_quietly(path: str) -> None:
         pass
 
 
-def try_lock(path: str) -> Optional[Lock]:
+def try_lock(path: str, *, is_shared: bool = False) -> Optional[Lock]:
     """Take the lock at `path`, or return None at once when somebody else has it.
 
-    What lies at `path` without being a plain file (a link, a pipe, a folder)
+    A shared one keeps out who wants it alone (nobody on Windows, which has no
+    such kind).  What lies at `path` without being a plain file (a link, a pipe)
     is set aside, never followed and never waited for.  Raises `StateError`
     when the file cannot be opened or locked at all.
     """
@@ -168,7 +176,7 @@ def try_lock(path: str) -> Optional[Lock]:
             descriptor = _open(path)
             if descriptor is None:
                 continue
-            if not _try_os_lock(descriptor):
+            if not _try_os_lock(descriptor, is_shared=is_shared):
                 os.close(descriptor)
                 return None
             if _is_still(path, descriptor):
@@ -317,9 +325,12 @@ def _set_aside_unlocked(path: str) -> bool:
     return True
 
 
-def _try_os_lock(descriptor: int) -> bool:
+def _try_os_lock(descriptor: int, *, is_shared: bool = False) -> bool:
     if sys.platform == 'win32':  # pragma: no cover - run under wine by tests/windows
         import msvcrt
+
+        if is_shared:
+            return True
 
         os.lseek(descriptor, _BYTE, os.SEEK_SET)
         try:
@@ -330,7 +341,7 @@ def _try_os_lock(descriptor: int) -> bool:
     import fcntl
 
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

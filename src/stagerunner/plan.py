@@ -13,6 +13,7 @@ from typing import Sequence
 from typing import Tuple
 
 from stagerunner.definition import Stage
+from stagerunner.events import MATCHED
 from stagerunner.events import Reason
 from stagerunner.facts import Facts
 from stagerunner.fingerprint import changes
@@ -26,9 +27,6 @@ MAYBE = 'maybe'
 #: Causes that new inputs of the same bytes would take away.
 _OF_INPUTS = ('input changed', 'input added', 'input removed', 'input renamed',
               'order of inputs changed')
-
-#: What a skip line says.
-MATCHED = 'idempotent key matched'
 
 
 class Decision(NamedTuple):

@@ -10,11 +10,13 @@ from stagerunner.errors import LeaseLost
 from stagerunner.limits import KeyedLimiter
 from stagerunner.limits import TokenBucket
 from stagerunner.limits import host_key
+from stagerunner.work.entries import Attempt
+from stagerunner.work.entries import Entry
+from stagerunner.work.entries import JobState
 from stagerunner.work.orchestrator import Orchestrator
 from stagerunner.work.orchestrator import OrchestratorConfig
-from stagerunner.work.store import JobState
 from stagerunner.work.store import WorkQueue
 from stagerunner.work.worker import Worker
 
-__all__ = ['JobState', 'KeyedLimiter', 'LeaseLost', 'Orchestrator', 'OrchestratorConfig',
-           'TokenBucket', 'WorkQueue', 'Worker', 'host_key']
+__all__ = ['Attempt', 'Entry', 'JobState', 'KeyedLimiter', 'LeaseLost', 'Orchestrator',
+           'OrchestratorConfig', 'TokenBucket', 'WorkQueue', 'Worker', 'host_key']

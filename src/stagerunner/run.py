@@ -29,6 +29,7 @@ from stagerunner.events import RunStarted
 from stagerunner.events import Sink
 from stagerunner.events import StageExpanded
 from stagerunner.events import TaskPlanned
+from stagerunner.events import TasksSkipped
 from stagerunner.events import Warned
 from stagerunner.facts import Observer
 from stagerunner.fence import AUTO
@@ -49,6 +50,9 @@ from stagerunner.scheduler import Scheduler
 from stagerunner.selection import Staleness
 from stagerunner.selection import Wanted
 from stagerunner.selection import select
+from stagerunner.source import Means
+from stagerunner.source import Source
+from stagerunner.source import warn_of_queue
 from stagerunner.state.names import StateNames
 from stagerunner.state.run import COMPLETED
 from stagerunner.state.run import FAILED
@@ -95,6 +99,7 @@ class Parts(NamedTuple):
     spread: Callable[[], float]
     pid: int
     host: str
+    source: Source = Source()
 
 
 class Broadcast:
@@ -111,11 +116,33 @@ class Broadcast:
         errors: List[StateError] = []
         for sink in self.sinks:
             try:
-                sink.receive(event)
+                if isinstance(event, TasksSkipped):
+                    sink.receive_skips(event)
+                else:
+                    sink.receive(event)
             except StateError as error:
                 errors.append(error)
         if errors:
             raise errors[0]
+
+    def idle(self) -> Optional[float]:
+        """Tell every sink that the run is about to wait; return when one wants to be asked again.
+
+        What a sink cannot write is raised when all were asked.
+        """
+        errors: List[StateError] = []
+        soonest: Optional[float] = None
+        for sink in self.sinks:
+            try:
+                again_s = sink.idle()
+            except StateError as error:
+                errors.append(error)
+                continue
+            if again_s is not None and (soonest is None or again_s < soonest):
+                soonest = again_s
+        if errors:
+            raise errors[0]
+        return soonest
 
 
 def execute(request: Request, parts: Parts) -> int:
@@ -200,6 +227,8 @@ def foretell(request: Request, parts: Parts) -> Forecast:
     selection = select(groups, request.wanted)
     emit = Broadcast([_Plans(parts.sinks)])
     performer = Rehearsal(observer, emit, selection.groups, selection.forced)
+    for warning in warn_of_queue(selection.groups):
+        emit(warning)
     Staleness(observer, emit).warn_of_taken(selection.taken)
     rules = Rules(request.lock_timeout_s, keeps_going=True)
     Scheduler(performer, parts.clock, parts.stop, emit, rules, parts.spread
@@ -234,30 +263,36 @@ def _run_tasks(request: Request, parts: Parts,
                emit: Broadcast) -> Tuple[Outcome, Dict[str, Any]]:
     workspace = request.workspace
     groups = make_groups(workspace)
-    selection = select(groups, request.wanted)
+    source = parts.source
+    selection = source.select(groups, request.wanted)
     observer = _observer(request, parts)
     setting = Setting(workspace.root, request.run_id, request.python, parts.environment,
                       _holder(parts, request.run_id, stamp(parts.clock.now())),
                       request.isolation, selection.forced)
+    permits = Permits(workspace.root, parts.clock, request.rates)
     performer = Attempts(setting, observer, parts.launcher, parts.clock, emit, groups,
-                         Permits(workspace.root, parts.clock, request.rates))
-    scheduler = Scheduler(performer, parts.clock, parts.stop, emit, Rules(
-        request.lock_timeout_s, request.workers, request.keeps_going,
-        request.circuit_breaker), parts.spread)
+                         source.holds(workspace.root, permits, parts.clock, setting.holder))
+    scheduler = source.scheduler(Means(
+        performer, parts.clock, parts.stop, emit,
+        Rules(request.lock_timeout_s, request.workers, request.keeps_going,
+              request.circuit_breaker), parts.spread, emit.idle))
     staleness = Staleness(observer, emit)
     try:
         expand_known(selection.groups)
         performer.require_isolation()
+        source.check(selection, observer)
         emit(RunStarted(request.run_id, workspace.pipeline.name, stamp(parts.clock.now()),
                         tuple(group.stage.name for group in selection.groups),
                         request.workers, {group.stage.name: group.collection.name
                                           for group in selection.groups
                                           if group.collection is not None}))
+        for warning in source.warnings(selection.groups):
+            emit(warning)
         staleness.warn_of_taken(selection.taken)
         outcome = scheduler.run(selection.groups)
         staleness.warn_of_later(selection.later)
-        for warning in request.rates.warnings:
-            emit(Warned('', warning))
+        for said in request.rates.warnings:
+            emit(Warned('', said))
         return outcome, performer.surroundings.of_run()
     finally:
         parts.launcher.close()

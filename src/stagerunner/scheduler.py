@@ -91,7 +91,8 @@ class Scheduler:
     """Runs the tasks of groups with one performer."""
 
     def __init__(self, performer: Performer, clock: Clock, stop: Stop,
-                 emit: Callable[[Event], None], rules: Rules, spread: Callable[[], float]):
+                 emit: Callable[[Event], None], rules: Rules, spread: Callable[[], float],
+                 idle: Callable[[], Optional[float]] = lambda: None):
         self.performer = performer
         self.clock = clock
         self.stop = stop
@@ -99,6 +100,8 @@ class Scheduler:
         self.rules = rules
         #: Returns a random number from -1 to 1 for the jitter of a delay.
         self.spread = spread
+        #: Called before each wait; returns how long that may be at most.
+        self.idle = idle
         self.teller = Teller(emit, clock)
         self.running: Dict[str, Entry] = {}
         self.timers: List[_Timer] = []
@@ -127,6 +130,9 @@ class Scheduler:
                 break
             self._wait()
         self._cancel_the_rest()
+        return self._outcome()
+
+    def _outcome(self) -> Outcome:
         worst = next((code for code in _PRECEDENCE if code in self.codes),
                      self.codes[0] if self.codes else 0)
         return Outcome(self.first_failure, worst)
@@ -221,6 +227,9 @@ class Scheduler:
                 return
         elif self.timers:
             timeout_s = max(0.0, self.timers[0].due - self.clock.monotonic())
+        at_most_s = self.idle()
+        if at_most_s is not None:
+            timeout_s = at_most_s if timeout_s is None else min(timeout_s, at_most_s)
         for result in self.performer.wait(timeout_s):
             self._take(self.running.pop(result.task.name), result)
         now = self.clock.monotonic()

@@ -10,6 +10,7 @@ from typing import Tuple
 from stagerunner import retry
 from stagerunner.clock import Clock
 from stagerunner.clock import stamp
+from stagerunner.events import MATCHED
 from stagerunner.events import AttemptEnded
 from stagerunner.events import Event
 from stagerunner.events import StageEnded
@@ -19,7 +20,6 @@ from stagerunner.events import TaskInterrupted
 from stagerunner.events import TaskRetrying
 from stagerunner.events import TaskSkipped
 from stagerunner.events import stage_of
-from stagerunner.plan import MATCHED
 from stagerunner.result import DONE
 from stagerunner.result import SKIPPED
 from stagerunner.result import STOPPED

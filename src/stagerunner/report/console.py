@@ -17,6 +17,7 @@ from typing import TextIO
 from typing import Tuple
 
 from stagerunner.clock import Clock
+from stagerunner.events import MATCHED
 from stagerunner.events import Event
 from stagerunner.events import Reason
 from stagerunner.events import RunEnded
@@ -32,11 +33,11 @@ from stagerunner.events import TaskRestarted
 from stagerunner.events import TaskResumed
 from stagerunner.events import TaskRetrying
 from stagerunner.events import TaskSkipped
+from stagerunner.events import TasksSkipped
 from stagerunner.events import TaskStarted
 from stagerunner.events import TaskWaiting
 from stagerunner.events import Warned
 from stagerunner.events import stage_of
-from stagerunner.plan import MATCHED
 from stagerunner.schema import printable
 from stagerunner.wording import plain
 
@@ -53,8 +54,21 @@ class Stream:
     def __init__(self, target: Optional[TextIO]):
         self.target = target
 
+    @property
+    def is_open(self) -> bool:
+        """False once it is known that nobody reads any more."""
+        return self.target is not None
+
+    @property
+    def is_terminal(self) -> bool:
+        """True when a person looks at it."""
+        try:
+            return self.target is not None and self.target.isatty()
+        except ValueError:
+            return False
+
     def line(self, text: str) -> None:
-        """Print one line, unless nobody reads any more."""
+        """Print one line (or several at once), unless nobody reads any more."""
         if self.target is None:
             return
         try:
@@ -95,6 +109,10 @@ class Console(Sink):
             self.out.line(_LINES[type(event)](event))
         if isinstance(event, RunEnded):
             self._tell_first_failure()
+
+    def receive_skips(self, event: TasksSkipped) -> None:
+        if not self.is_quiet:
+            self.out.line('\n'.join([f'[SKIP] {task} ({event.why})' for task in event.tasks]))
 
     def _is_summed_up(self, event: Event) -> bool:
         """True for an event of a long fan-out that is told by a line for many, now and then."""
@@ -182,3 +200,6 @@ class JsonLines(Sink):
 
     def receive(self, event: Event) -> None:
         self.out.line(json.dumps(plain(event), ensure_ascii=True))
+
+    def receive_skips(self, event: TasksSkipped) -> None:
+        self.out.line('\n'.join([json.dumps(plain(skipped)) for skipped in event.singly()]))

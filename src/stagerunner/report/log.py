@@ -27,6 +27,7 @@ from stagerunner.events import TaskRestarted
 from stagerunner.events import TaskResumed
 from stagerunner.events import TaskRetrying
 from stagerunner.events import TaskSkipped
+from stagerunner.events import TasksSkipped
 from stagerunner.events import TaskStarted
 from stagerunner.events import TaskThrottled
 from stagerunner.events import Warned
@@ -93,13 +94,17 @@ class LogFile(Sink):
             level, text = _LINES[type(event)]
             self._line(level, text(event))
 
-    def _line(self, level: str, text: str) -> None:
+    def receive_skips(self, event: TasksSkipped) -> None:
+        level, text = _LINES[TaskSkipped]
+        self._line(level, *[text(skipped) for skipped in event.singly()])
+
+    def _line(self, level: str, *texts: str) -> None:
         if _RANK[level] < self.lowest:
             return
         time = stamp(self.clock.now())[:19].replace('T', ' ')
-        line = f'[{time}] [{level}] {printable(text)}\n'
+        lines = ''.join([f'[{time}] [{level}] {printable(text)}\n' for text in texts])
         try:
-            append(self.descriptor, line.encode('utf-8', 'backslashreplace'), durable=False)
+            append(self.descriptor, lines.encode('utf-8', 'backslashreplace'), durable=False)
         except OSError as error:
             raise StateError(self.path, os_fault(error)) from error
 

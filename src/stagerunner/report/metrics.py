@@ -21,6 +21,7 @@ from stagerunner.events import TaskFailed
 from stagerunner.events import TaskInterrupted
 from stagerunner.events import TaskRetrying
 from stagerunner.events import TaskSkipped
+from stagerunner.events import TasksSkipped
 from stagerunner.events import TaskThrottled
 from stagerunner.events import stage_of
 from stagerunner.files import write_bytes
@@ -71,6 +72,10 @@ class Metrics(Sink):
             write_json(self.path, summary, durable=False)
             if self.textfile is not None:
                 write_bytes(self.textfile, metrics_text(summary).encode('utf-8'), durable=False)
+
+    def receive_skips(self, event: TasksSkipped) -> None:
+        for task in event.tasks:
+            self.rows[task]['status'] = 'skipped'
 
     def _settle(self, event: Any) -> None:
         """Take note of how a task ended; of a fan-out's the first error is kept."""

@@ -30,6 +30,7 @@ from stagerunner.events import TaskFailed
 from stagerunner.events import TaskPlanned
 from stagerunner.events import TaskRetrying
 from stagerunner.events import TaskSkipped
+from stagerunner.events import TasksSkipped
 from stagerunner.events import TaskStarted
 from stagerunner.events import stage_of
 from stagerunner.files import make_folder
@@ -97,6 +98,10 @@ class PipelineCheckpoint(Sink):
                 self._change(change, is_new=not isinstance(event, TaskSkipped))
             else:
                 self._receive_stage(event)
+
+    def receive_skips(self, event: TasksSkipped) -> None:
+        self.data['stages'].update(zip(event.tasks, event.done_at))
+        self.data['stats']['completed_stages'] += len(event.tasks)
 
     def _receive_stage(self, event: Any) -> None:
         """Take note of something that is not about an item."""

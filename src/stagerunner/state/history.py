@@ -13,6 +13,7 @@ from stagerunner.events import Event
 from stagerunner.events import RunEnded
 from stagerunner.events import RunStarted
 from stagerunner.events import Sink
+from stagerunner.events import TasksSkipped
 from stagerunner.files import make_folder
 from stagerunner.files import quarantine
 from stagerunner.files import read_json
@@ -37,6 +38,9 @@ class VersionHistory(Sink):
                 write_json(self.path, [*self._entries(), {
                     'run_id': event.run_id, 'version': self.version, 'ended_at': event.at}],
                     durable=True)
+
+    def receive_skips(self, event: TasksSkipped) -> None:
+        """Only the end of a run is of interest."""
 
     def _claim(self) -> None:
         """Make the folder; refuse what is about something else before a run does its work."""

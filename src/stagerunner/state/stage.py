@@ -20,6 +20,7 @@ from stagerunner.events import StageExpanded
 from stagerunner.events import TaskDone
 from stagerunner.events import TaskFailed
 from stagerunner.events import TaskInterrupted
+from stagerunner.events import TasksSkipped
 from stagerunner.events import TaskStarted
 from stagerunner.events import stage_of
 from stagerunner.files import remove_tree
@@ -68,6 +69,9 @@ class StageRecords(Sink):
             self._write(event.task, 'failed', event.duration_s, error=event.error)
         elif isinstance(event, TaskInterrupted):
             self._write(event.task, 'interrupted', event.duration_s, error='interrupted')
+
+    def receive_skips(self, event: TasksSkipped) -> None:
+        """A skip leaves records as they are."""
 
     def _forget(self, task: str) -> None:
         """An item that is done has its line in the journal, and memory is for what is not done."""

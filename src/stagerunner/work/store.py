@@ -14,9 +14,6 @@ asked for.  A clock that is set so moves nothing.
 
 from __future__ import annotations
 
-import enum
-import json
-import math
 import os
 from typing import Any
 from typing import Dict
@@ -25,130 +22,64 @@ from typing import List
 from typing import Mapping
 from typing import NamedTuple
 from typing import Optional
-from typing import Tuple
+from typing import Sequence
 
 from stagerunner.buckets import boot_id
 from stagerunner.clock import Clock
-from stagerunner.clock import stamp
 from stagerunner.database import Database
 from stagerunner.errors import LeaseLost
+from stagerunner.work import tables
+from stagerunner.work.entries import FINISHED
+from stagerunner.work.entries import KEYS
+from stagerunner.work.entries import Attempt
+from stagerunner.work.entries import Entry
+from stagerunner.work.entries import JobState
+from stagerunner.work.entries import as_outcome
+from stagerunner.work.entries import check_rows
+from stagerunner.work.entries import micros
 
 #: How often an entry is handed out before it counts as poison.
 MAX_ATTEMPTS = 3
 
-_COUNTED = 'UPDATE counts SET n = n {} 1 WHERE state = {}.state;'
-
-#: `due` is the moment, in microseconds, from which an entry may be handed out: 0 is now, and for
-#: one in progress it is the end of its lease.  `span` is how long that was when it was set.
-_VERSIONS = ((
-    '''CREATE TABLE jobs (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        artifact_id TEXT NOT NULL UNIQUE,
-        artifact_json TEXT NOT NULL,
-        resolver_hint TEXT,
-        priority INTEGER NOT NULL,
-        state TEXT NOT NULL
-            CHECK (state IN ('queued', 'in_progress', 'done', 'skipped', 'error')),
-        attempts INTEGER NOT NULL DEFAULT 0,
-        max_attempts INTEGER NOT NULL DEFAULT 0,
-        due INTEGER NOT NULL,
-        span INTEGER NOT NULL,
-        available_at TEXT,
-        lease_expires_at TEXT,
-        worker_id TEXT,
-        token TEXT,
-        last_error TEXT,
-        created_at TEXT NOT NULL,
-        updated_at TEXT NOT NULL)''',
-    'CREATE INDEX jobs_in_order ON jobs (state, due, priority DESC, id)',
-    'CREATE TABLE counts (state TEXT PRIMARY KEY, n INTEGER NOT NULL)',
-    '''INSERT INTO counts
-        VALUES ('queued', 0), ('in_progress', 0), ('done', 0), ('skipped', 0), ('error', 0)''',
-    f'CREATE TRIGGER jobs_in AFTER INSERT ON jobs BEGIN {_COUNTED.format("+", "new")} END',
-    f'CREATE TRIGGER jobs_out AFTER DELETE ON jobs BEGIN {_COUNTED.format("-", "old")} END',
-    f'''CREATE TRIGGER jobs_moved AFTER UPDATE OF state ON jobs WHEN old.state <> new.state
-        BEGIN {_COUNTED.format("-", "old")} {_COUNTED.format("+", "new")} END''',
-    # One row: of which start of the system the times are, and the wall clock at its zero.
-    '''CREATE TABLE facts (boot TEXT NOT NULL, offset INTEGER NOT NULL,
-        paused INTEGER NOT NULL, refused INTEGER NOT NULL)''',
-    "INSERT INTO facts VALUES ('', 0, 0, 0)",
-),)
-
-_ADD = ('INSERT OR IGNORE INTO jobs (artifact_id, artifact_json, resolver_hint, priority, state, '
-        "due, span, available_at, created_at, updated_at) VALUES (?, ?, ?, ?, 'queued', ?, ?, ?, "
-        '?, ?)')
-
-#: What ends a lease, whatever comes after it.
-_LET_GO = 'token = NULL, worker_id = NULL, lease_expires_at = NULL'
-
-_KEYS = ('artifact_id', 'artifact', 'resolver_hint', 'priority', 'delay_sec')
-
-
-class JobState(str, enum.Enum):
-    """Where an entry is: waiting, being worked on, or finished in one of three ways."""
-
-    QUEUED = 'queued'
-    IN_PROGRESS = 'in_progress'
-    DONE = 'done'
-    SKIPPED = 'skipped'
-    ERROR = 'error'
-
-
-_FINISHED = (JobState.DONE.value, JobState.SKIPPED.value, JobState.ERROR.value)
-
-
-class _Moment(NamedTuple):
-    """Now, in microseconds of the clock that dues are in, and of the wall clock."""
-
-    us: int
-    wall_us: int
-
-    def stamp(self, later_us: int = 0) -> str:
-        """Return the time of the wall clock so much later as text."""
-        return stamp((self.wall_us + later_us) / 1_000_000)
-
-
-class _Lease(NamedTuple):
-    """To whom an entry was handed out, and with which token."""
-
-    worker_id: str
-    token: str
+#: So many entries are forgotten at once: the others who wait for the file get their turn between.
+_PURGED_AT_ONCE = 10_000
 
 
 class WorkQueue:
-    """The queue in the file at `path`, for any number of threads and processes of this machine."""
+    """The queue in the file at `path`, for any number of threads and processes of this machine.
+
+    The file is made by the first call that changes something.  What only
+    looks (`stats`, `entries`, `find`, `attempts`, `is_paused`, `refused`)
+    changes no byte of it and waits for nobody.
+    """
 
     def __init__(self, path: str, wal_mode: bool = True, *, clock: Optional[Clock] = None,
                  boot: Optional[str] = None):
         self.path = os.fspath(path)
-        self._database = Database(self.path, _VERSIONS, is_wal=wal_mode)
+        self._database = Database(self.path, tables.VERSIONS, is_wal=wal_mode)
         self._clock = clock or Clock()
         self._boot = boot_id() if boot is None else boot
-        #: The tokens of what this object was handed, for callers that do not keep them.
-        self._held: Dict[int, _Lease] = {}
+        #: Who holds what this object was handed, and the token: for callers that do not keep it.
+        self._held: Dict[int, _Held] = {}
 
     # -- putting in ------------------------------------------------------------------
 
     def enqueue(self, artifact_id: str, artifact: Any, resolver_hint: Optional[str] = None,
                 priority: int = 0, delay_sec: float = 0) -> bool:
         """Add an entry and return True; False when there is one of this id, however it ended."""
-        row = dict(zip(_KEYS, (artifact_id, artifact, resolver_hint, priority, delay_sec)))
+        row = dict(zip(KEYS, (artifact_id, artifact, resolver_hint, priority, delay_sec)))
         return self.enqueue_many([row]) == 1
 
     def enqueue_many(self, rows: Iterable[Mapping[str, Any]]) -> int:
         """Add all of these, or none where one has a fault (`ValueError`); return how many are new.
 
         Each has `artifact_id` and `artifact`, and may have `resolver_hint`,
-        `priority` (higher comes first) and `delay_sec`.
+        `priority` (higher comes first) and `delay_sec`.  Nothing is written,
+        and nobody kept waiting, before the last row was seen.
         """
-        checked = [_checked(number, row) for number, row in enumerate(rows, 1)]
+        entries = list(check_rows(rows))
         with self._database.write() as connection:
-            moment = self._moment(connection)
-            now = moment.stamp()
-            cursor = connection.executemany(_ADD, (
-                (*columns, moment.us + span if span else 0, span, moment.stamp(span), now, now)
-                for columns, span in checked))
-            return max(0, int(cursor.rowcount))
+            return tables.put_in(connection, self._moment(connection), entries)
 
     # -- handing out -----------------------------------------------------------------
 
@@ -159,95 +90,98 @@ class WorkQueue:
         An entry whose lease runs out is handed out again, until it was handed
         out `max_attempts` times; then it ends in `error`.
         """
-        ttl_us = _micros('lease_ttl_sec', lease_ttl_sec)
+        ttl_us = micros('lease_ttl_sec', lease_ttl_sec)
         if limit < 0 or ttl_us == 0 or max_attempts < 1:
             raise ValueError(f'expected a limit of 0 or more, and lease_ttl_sec and max_attempts '
                              f'above 0, got {limit}, {lease_ttl_sec} and {max_attempts}')
         with self._database.write() as connection:
-            moment = self._moment(connection)
-            self._take_back(connection, moment)
-            if connection.execute('SELECT paused FROM facts').fetchone()[0]:
+            now = self._moment(connection)
+            tables.take_back(connection, now)
+            if now.is_paused:
                 return []
-            # What was delayed and is due joins the others: so one index finds the first of all.
-            connection.execute("UPDATE jobs SET due = 0 WHERE state = 'queued' AND due > 0 "
-                               'AND due <= ?', (moment.us,))
-            found = connection.execute(
-                'SELECT id, artifact_id, artifact_json, attempts + 1, resolver_hint FROM jobs '
-                "WHERE state = 'queued' AND due = 0 ORDER BY priority DESC, id LIMIT ?",
-                (limit,)).fetchall()
-            names = ('id', 'artifact_id', 'artifact_json', 'attempts', 'resolver_hint', 'token')
-            jobs = [dict(zip(names, (*row, os.urandom(12).hex()))) for row in found]
-            connection.executemany(
-                "UPDATE jobs SET state = 'in_progress', attempts = ?, max_attempts = ?, due = ?, "
-                'span = ?, lease_expires_at = ?, worker_id = ?, token = ?, updated_at = ? '
-                'WHERE id = ?',
-                [(job['attempts'], max_attempts, moment.us + ttl_us, ttl_us,
-                  moment.stamp(ttl_us), worker_id, job['token'], moment.stamp(), job['id'])
-                 for job in jobs])
-        self._held.update((job['id'], _Lease(worker_id, job['token'])) for job in jobs)
+            jobs = tables.hand_out(connection, now,
+                                   tables.Lease(worker_id, ttl_us, max_attempts), limit)
+        for job in jobs:
+            self._held[job['id']] = _Held(worker_id, job['token'])
         return jobs
 
     def heartbeat(self, worker_id: str, lease_ttl_sec: float = 600) -> int:
-        """Lease all that this object holds under this name anew from now on; return how many."""
-        ttl_us = _micros('lease_ttl_sec', lease_ttl_sec)
-        mine = [(job_id, lease) for job_id, lease in list(self._held.items())
-                if lease.worker_id == worker_id]
-        lost = []
+        """Lease all that this object holds under this name anew from now on; return how many.
+
+        What was lost is not held any more after this; see `holds`.
+        """
+        ttl_us = micros('lease_ttl_sec', lease_ttl_sec)
+        if ttl_us == 0:
+            raise ValueError(f'expected lease_ttl_sec above 0, got {lease_ttl_sec}')
+        mine = [(job_id, held.token) for job_id, held in list(self._held.items())
+                if held.worker_id == worker_id]
         with self._database.write() as connection:
-            moment = self._moment(connection)
-            for job_id, lease in mine:
-                is_extended = connection.execute(
-                    'UPDATE jobs SET due = ?, span = ?, lease_expires_at = ?, updated_at = ? '
-                    'WHERE id = ? AND token = ?',
-                    (moment.us + ttl_us, ttl_us, moment.stamp(ttl_us), moment.stamp(), job_id,
-                     lease.token)).rowcount
-                lost += [] if is_extended else [(job_id, lease)]
-        for job_id, lease in lost:
-            self._forget(job_id, lease.token)
+            now = self._moment(connection)
+            lost = [(job_id, token) for job_id, token in mine
+                    if not tables.prolong(connection, now, job_id, token, ttl_us)]
+        for job_id, token in lost:
+            self._forget(job_id, token)
         return len(mine) - len(lost)
+
+    def holds(self, job_id: int, token: Optional[str] = None) -> bool:
+        """Return False once it is known that an entry is not leased to this object (any more).
+
+        Known from the last `lease`, `heartbeat` or finish: it does not look
+        into the file.  Work on an entry that is lost can as well be given up.
+        """
+        held = self._held.get(job_id)
+        return held is not None and token in (None, held.token)
 
     # -- finishing -------------------------------------------------------------------
 
     def ack(self, job_id: int, outcome: str, last_error: Optional[str] = None,
             token: Optional[str] = None) -> None:
         """Finish an entry as `done`, `skipped` or `error`; `LeaseLost` when it is not leased."""
-        state = JobState(outcome).value
-        if state not in _FINISHED:
-            raise ValueError(f'an entry ends as one of {", ".join(_FINISHED)}, not {state}')
-        self._let_go(job_id, token, 'state = ?, due = 0, last_error = ?', (state, last_error))
+        self._finish(tables.Ending(job_id, self._shown(job_id, token), as_outcome(outcome),
+                                   last_error))
+
+    def ack_many(self, finished: Iterable[Mapping[str, Any]]) -> List[int]:
+        """Finish many entries in one transaction; return the ids of those that were lost.
+
+        Each has `id` and `outcome`, and may have `last_error` and `token`, as
+        for `ack`.  A lost one does not keep the others from being finished.
+        """
+        return self._finish_all([
+            tables.Ending(row['id'], self._shown(row['id'], row.get('token')),
+                          as_outcome(row['outcome']), row.get('last_error'))
+            for row in finished])
 
     def fail_and_retry(self, job_id: int, backoff_sec: float, max_attempts: int,
                        last_error: Optional[str], token: Optional[str] = None) -> None:
         """Queue an entry again for later, or end it in `error` after its last attempt."""
-        span = _micros('backoff_sec', backoff_sec)
-        self._let_go(
-            job_id, token,
-            "state = CASE WHEN attempts < ? THEN 'queued' ELSE 'error' END, "
-            'due = CASE WHEN attempts < ? THEN ? ELSE 0 END, span = ?, available_at = ?, '
-            'last_error = ?',
-            (max_attempts, max_attempts, _In(span), span, _At(span), last_error))
+        self._finish(tables.Ending(job_id, self._shown(job_id, token), JobState.ERROR.value,
+                                   last_error, max_attempts, micros('backoff_sec', backoff_sec)))
 
     def hand_back(self, job_id: int, token: Optional[str] = None) -> None:
         """Give back an entry that nobody began to work on: that was no attempt."""
-        self._let_go(job_id, token, "state = 'queued', due = 0, attempts = attempts - 1", ())
-
-    def _let_go(self, job_id: int, token: Optional[str], changes: str,
-                values: Tuple[Any, ...]) -> None:
-        held = self._held.get(job_id)
-        shown = token or (held.token if held else None)
+        shown = self._shown(job_id, token)
         with self._database.write() as connection:
-            moment = self._moment(connection)
-            filled = [value.at(moment) if isinstance(value, (_In, _At)) else value
-                      for value in values]
-            is_mine = connection.execute(
-                f'UPDATE jobs SET {changes}, {_LET_GO}, updated_at = ? '
-                f"WHERE id = ? AND token = ? AND state = 'in_progress'",
-                (*filled, moment.stamp(), job_id, shown)).rowcount
-            if not is_mine:
-                connection.execute('UPDATE facts SET refused = refused + 1')
+            is_mine = tables.give_back(connection, self._moment(connection), job_id, shown)
         self._forget(job_id, shown)
         if not is_mine:
             raise LeaseLost(job_id)
+
+    def _finish(self, ending: tables.Ending) -> None:
+        if self._finish_all([ending]):
+            raise LeaseLost(ending.job_id)
+
+    def _finish_all(self, endings: Sequence[tables.Ending]) -> List[int]:
+        with self._database.write() as connection:
+            now = self._moment(connection)
+            lost = [ending.job_id for ending in endings
+                    if not tables.finish(connection, now, ending)]
+        for ending in endings:
+            self._forget(ending.job_id, ending.token)
+        return lost
+
+    def _shown(self, job_id: int, token: Optional[str]) -> Optional[str]:
+        held = self._held.get(job_id)
+        return token or (held.token if held else None)
 
     def _forget(self, job_id: int, token: Optional[str]) -> None:
         held = self._held.get(job_id)
@@ -259,9 +193,7 @@ class WorkQueue:
     def retry_failed(self) -> int:
         """Queue all entries in `error` again, as if they were new; return how many."""
         with self._database.write() as connection:
-            return int(connection.execute(
-                "UPDATE jobs SET state = 'queued', attempts = 0, due = 0, updated_at = ? "
-                "WHERE state = 'error'", (self._moment(connection).stamp(),)).rowcount)
+            return tables.queue_failed(connection, self._moment(connection))
 
     def pause(self) -> None:
         """Hand out nothing any more, to nobody; what is leased may be finished."""
@@ -271,31 +203,31 @@ class WorkQueue:
         """Hand out entries again."""
         self._set_paused(False)
 
-    def is_paused(self) -> bool:
-        """Return True between `pause` and `resume`, whoever called them."""
-        with self._database.read() as connection:
-            return bool(connection.execute('SELECT paused FROM facts').fetchone()[0])
+    def purge(self, *states: str, older_than_sec: float = 0) -> int:
+        """Forget finished entries, all or those of these states; return how many.
 
-    def stats(self) -> Dict[str, int]:
-        """Return how many entries are in each state, and `total`; takes the same time always."""
-        with self._database.read() as connection:
-            counts = dict(connection.execute('SELECT state, n FROM counts'))
-        stats = {state.value: int(counts[state.value]) for state in JobState}
-        return dict(stats, total=sum(stats.values()))
-
-    def refused(self) -> int:
-        """Return how often somebody wanted to finish what was not leased to him any more."""
-        with self._database.read() as connection:
-            return int(connection.execute('SELECT refused FROM facts').fetchone()[0])
-
-    def purge(self, *states: str) -> int:
-        """Forget finished entries, all or those of these states; return how many."""
-        chosen = [JobState(state).value for state in states or _FINISHED]
-        if not set(chosen) <= set(_FINISHED):
-            raise ValueError(f'only finished entries can be purged ({", ".join(_FINISHED)})')
-        with self._database.write() as connection:
-            return sum(int(connection.execute('DELETE FROM jobs WHERE state = ?',
-                                              (state,)).rowcount) for state in set(chosen))
+        Only what was finished so many seconds ago, by the wall clock; its id
+        can be put in again then.  A kill may leave some of them for the next
+        purge, each of them whole.
+        """
+        chosen = sorted({JobState(state).value for state in states or FINISHED})
+        if not set(chosen) <= set(FINISHED):
+            raise ValueError(f'only finished entries can be purged ({", ".join(FINISHED)})')
+        age_us = micros('older_than_sec', older_than_sec)
+        marks = ', '.join('?' * len(chosen))
+        n_purged = last = 0
+        while True:
+            with self._database.write() as connection:
+                until = self._moment(connection).stamp(-age_us)
+                found = connection.execute(
+                    f'SELECT id FROM jobs WHERE id > ? AND state IN ({marks}) '
+                    f'AND updated_at <= ? ORDER BY id LIMIT ?',
+                    (last, *chosen, until, _PURGED_AT_ONCE)).fetchall()
+                connection.executemany('DELETE FROM jobs WHERE id = ?', found)
+            n_purged += len(found)
+            if len(found) < _PURGED_AT_ONCE:
+                return n_purged
+            last = found[-1][0]
 
     def close(self) -> None:
         """Close the file; what is leased stays leased."""
@@ -305,80 +237,45 @@ class WorkQueue:
         with self._database.write() as connection:
             connection.execute('UPDATE facts SET paused = ?', (int(is_paused),))
 
-    # -- time ------------------------------------------------------------------------
+    def _moment(self, connection: Any) -> tables.Moment:
+        return tables.moment(connection, self._clock, self._boot)
 
-    def _take_back(self, connection: Any, moment: _Moment) -> None:
-        ended = (f'UPDATE jobs SET state = ?, due = 0, updated_at = ?, last_error = ?, {_LET_GO} '
-                 f"WHERE state = 'in_progress' AND due <= ? AND attempts ")
-        said = 'its lease ran out: its worker was killed, or hung'
-        now = moment.stamp()
-        connection.execute(f'{ended} >= max_attempts', ('error', now, said, moment.us))
-        connection.execute(f'{ended} < max_attempts', ('queued', now, said, moment.us))
+    # -- looking ---------------------------------------------------------------------
 
-    def _moment(self, connection: Any) -> _Moment:
-        """Return now; all dues in the file are times of the same clock after this."""
-        wall_us = round(self._clock.now() * 1_000_000)
-        us = round(self._clock.monotonic() * 1_000_000) if self._boot else wall_us
-        boot, offset = connection.execute('SELECT boot, offset FROM facts').fetchone()
-        if boot != self._boot or not self._boot:
-            # `max` and `min`: neither longer than was asked for, nor in the past.
-            connection.execute(
-                'UPDATE jobs SET due = ? + max(0, min(span, due + ? - ?)) WHERE due > 0 '
-                'AND (due > ? + span OR ?)',
-                (us, offset, wall_us, us, boot != self._boot))
-        if boot != self._boot or abs(offset - (wall_us - us)) > 1_000_000:
-            connection.execute('UPDATE facts SET boot = ?, offset = ?',
-                               (self._boot, wall_us - us))
-        return _Moment(us, wall_us)
+    def stats(self) -> Dict[str, int]:
+        """Return how many entries are in each state, and `total`; takes the same time always."""
+        counts = self._database.read(tables.counts)
+        return dict(counts, total=sum(counts.values()))
 
+    def is_paused(self) -> bool:
+        """Return True between `pause` and `resume`, whoever called them."""
+        return self._database.read(tables.is_paused)
 
-class _In(NamedTuple):
-    """A moment of the queue's clock that is only known in the transaction."""
+    def refused(self) -> int:
+        """Return how often somebody wanted to finish what was not leased to him any more."""
+        return self._database.read(tables.refused)
 
-    span_us: int
+    def entries(self, state: Optional[str] = None, *, after: int = 0,
+                limit: int = 100) -> List[Entry]:
+        """Return a page of entries, all or those of one state, in the order they were put in.
 
-    def at(self, moment: _Moment) -> int:
-        """Return it."""
-        return moment.us + self.span_us if self.span_us else 0
+        The next page comes `after` the `id` of the last one of this page.
+        """
+        chosen = None if state is None else JobState(state).value
+        return self._database.read(
+            lambda connection: tables.page(connection, chosen, after, limit))
 
+    def find(self, artifact_id: str) -> Optional[Entry]:
+        """Return the entry of an id, or None."""
+        return self._database.read(lambda connection: tables.find(connection, artifact_id))
 
-class _At(NamedTuple):
-    """The same as text, of the wall clock."""
-
-    span_us: int
-
-    def at(self, moment: _Moment) -> str:
-        """Return it."""
-        return moment.stamp(self.span_us)
+    def attempts(self, job_id: int) -> List[Attempt]:
+        """Return the attempts of an entry that are over, in their order."""
+        return self._database.read(lambda connection: tables.attempts(connection, job_id))
 
 
-def _checked(number: int, row: Mapping[str, Any]) -> Tuple[Tuple[Any, ...], int]:
-    """Return the first columns of a new entry and its delay in microseconds, or raise."""
-    try:
-        unknown = sorted(set(row) - set(_KEYS))
-        if unknown:
-            raise ValueError(f'unknown key {unknown[0]!r}')
-        artifact_id, hint = row.get('artifact_id'), row.get('resolver_hint')
-        if not isinstance(artifact_id, str) or not artifact_id:
-            raise ValueError(f'expected a text as artifact_id, got {artifact_id!r}')
-        if 'artifact' not in row:
-            raise ValueError('has no artifact')
-        if hint is not None and not isinstance(hint, str):
-            raise ValueError(f'expected a text as resolver_hint, got {hint!r}')
-        priority = row.get('priority', 0)
-        if isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > 2 ** 31:
-            raise ValueError(f'expected a whole number as priority, got {priority!r}')
-        text = json.dumps(row['artifact'], allow_nan=False, sort_keys=True)
-        # Half a character cannot be stored; better told here, with the number of the row.
-        f'{artifact_id}{hint or ""}'.encode()
-        return (artifact_id, text, hint, priority), _micros('delay_sec', row.get('delay_sec', 0))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f'row {number}: {error}') from error
+class _Held(NamedTuple):
+    """Under which name an entry was handed out, and with which token."""
 
-
-def _micros(name: str, seconds: Any) -> int:
-    """Return seconds as microseconds; years are enough, and fit into a column."""
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) \
-            or not math.isfinite(seconds) or not 0 <= seconds <= 1e10:
-        raise ValueError(f'expected seconds from 0 to 1e10 as {name}, got {seconds!r}')
-    return round(seconds * 1_000_000)
+    worker_id: str
+    token: str
