@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 from typing import Iterator
 from typing import List
@@ -9,6 +11,9 @@ from typing import List
 import pytest
 
 from engine import Engine
+from fakes import Ending
+from stagerunner.events import TaskStarted
+from stagerunner.launch.job import Job
 from stagerunner.ledger import Claims
 from stagerunner.ledger import Ledger
 from stagerunner.tasks import Group
@@ -110,6 +115,28 @@ def test_what_is_void_stays_so_once_something_new_is_to_be_noted(done):
     assert fresh.look(task) == (None, '')
     assert done.ledger.look(task) == (None, '')
     fresh.close()
+
+
+def test_what_is_void_is_remembered_to_the_end_of_the_run(done):
+    """Bug: with the first item done again all the others were forgotten.
+
+    What a new processor does not make any more then stayed, but for the first item.
+    """
+    done.workspace.path(MARKER).unlink()
+    done.engine.launcher.otherwise = Ending(does=_copies_to_another_name)
+
+    assert done.engine.run('r2') == 0
+
+    assert sorted(path.name for path in done.workspace.path('data/each').iterdir()) == [
+        '.each.done', 'x.txt.new', 'y.txt.new']
+    assert [str(event.reasons[0]) for event in done.engine.sink.of(TaskStarted)] == [
+        'marker missing'] * 2
+
+
+def _copies_to_another_name(job: Job) -> None:
+    for name in job.argv[1:]:
+        shutil.copyfile(str(Path(job.cwd, name)), str(
+            Path(job.env['PIPELINE_OUTPUT_DIR'], Path(name).name + '.new')))
 
 
 def test_a_plain_stage_has_no_journal(done):

@@ -38,6 +38,8 @@ class _Book:
         self.fault = ''
         #: True when somebody had removed the marker of a stage that was complete.
         self.is_void = False
+        #: What the journal was before it was made void: it remembers what was published.
+        self.past: Optional[ItemJournal] = None
         self.done = 0
         self.tasks = 0
 
@@ -46,6 +48,25 @@ class _Book:
         self.fault = self.journal.load() or self.fault
         self.is_void = self.journal.is_complete and not os.path.lexists(
             marker_path(self.home, self.stage))
+
+    def make_void(self, names: StateNames) -> None:
+        """Let nothing count any more, durably; what was published stays known to this run."""
+        self.past = self.journal
+        self.journal = ItemJournal(names, self.stage)
+        self.load()
+        self.journal.reset()
+        self.is_void = False
+
+    def former(self, task: str) -> Optional[Marker]:
+        """Return the last success of a task, whether it counts or not."""
+        found = self.journal.get(task)
+        return self.past.get(task) if found is None and self.past is not None else found
+
+    def close(self) -> None:
+        """Give descriptors back."""
+        self.journal.close()
+        if self.past is not None:
+            self.past.close()
 
 
 class Ledger:
@@ -84,13 +105,13 @@ class Ledger:
     def former(self, task: Task) -> Optional[Marker]:
         """Return what is known of the last success, also of one that does not count any more."""
         if task.is_member:
-            return self._book(task).journal.get(task.name)
+            return self._book(task).former(task.name)
         return self.look(task)[0]
 
     def has_run(self, task: Task) -> bool:
         """True when a task has succeeded, or a plain one failed, at some time."""
         if task.is_member:
-            return self._book(task).journal.get(task.name) is not None
+            return self._book(task).former(task.name) is not None
         return os.path.lexists(self.names.stage(task.name))
 
     def has_failed(self, task: Task) -> bool:
@@ -116,8 +137,7 @@ class Ledger:
             return None
         book = self._book(task)
         if book.is_void:
-            book.journal.reset()
-            book.is_void = False
+            book.make_void(self.names)
         return book.journal
 
     def settled(self, task: Task, key: str) -> None:
@@ -161,7 +181,7 @@ class Ledger:
     def close(self) -> None:
         """Give descriptors back."""
         for book in self.books.values():
-            book.journal.close()
+            book.close()
 
 
 class Claims:
