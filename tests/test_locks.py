@@ -138,6 +138,18 @@ def test_what_another_process_holds_is_busy_until_it_ends(path, holder):
     _take(path).release()
 
 
+def test_who_looks_whether_a_lock_is_held_changes_nothing(path):
+    assert not locks.is_held(path)
+    assert not os.path.exists(path)
+    with _take(path):
+        assert locks.is_held(path)
+    assert not locks.is_held(path)
+    assert os.listdir(os.path.dirname(path)) == [os.path.basename(path)]
+    os.unlink(path)
+    os.mkfifo(path)
+    assert not locks.is_held(path)
+
+
 def test_a_killed_holder_blocks_nobody(path, holder):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
