@@ -72,7 +72,7 @@ def test_of_what_never_ran_nothing_is_known(books):
     for name in ('a', 'each[x.txt]'):
         task = books.task(name)
         assert books.ledger.look(task) == (None, '') and books.ledger.former(task) is None
-        assert not books.ledger.has_run(task) and books.ledger.fault(task) == ''
+        assert books.ledger.former_end(task) == '' and books.ledger.fault(task) == ''
 
 
 def test_the_last_success_of_a_stage_and_of_an_item_is_found(done):
@@ -81,7 +81,7 @@ def test_the_last_success_of_a_stage_and_of_an_item_is_found(done):
         assert marker.task == name and fault == ''
         assert [output.path for output in marker.outputs] == ['x.txt']
         assert done.ledger.former(done.task(name)) == marker
-        assert done.ledger.has_run(done.task(name))
+        assert done.ledger.former_end(done.task(name)) == 'ok'
 
 
 def test_a_marker_that_cannot_be_read_says_why(done):
@@ -99,7 +99,7 @@ def test_a_removed_marker_makes_the_items_void_but_they_are_remembered(done):
 
     assert done.ledger.look(task) == (None, '')
     assert done.ledger.former(task).task == 'each[x.txt]'
-    assert done.ledger.has_run(task)
+    assert done.ledger.former_end(task) == 'ok'
 
 
 def test_what_is_void_stays_so_once_something_new_is_to_be_noted(done):

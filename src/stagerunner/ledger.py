@@ -18,6 +18,7 @@ from typing import Tuple
 from stagerunner.errors import Unreadable
 from stagerunner.files import digest_bytes
 from stagerunner.files import one_spelling
+from stagerunner.files import read_json
 from stagerunner.state.items import ItemJournal
 from stagerunner.state.marker import Marker
 from stagerunner.state.marker import marker_path
@@ -108,15 +109,23 @@ class Ledger:
             return self._book(task).former(task.name)
         return self.look(task)[0]
 
-    def has_run(self, task: Task) -> bool:
-        """True when a task has succeeded, or a plain one failed, at some time."""
-        if task.is_member:
-            return self._book(task).former(task.name) is not None
-        return os.path.lexists(self.names.stage(task.name))
+    def former_end(self, task: Task) -> str:
+        """Return how a task that has no marker ended the last time: ok, failed, interrupted.
 
-    def has_failed(self, task: Task) -> bool:
-        """True when the last that is known of a member of a fan-out is a failure."""
-        return task.is_member and self._book(task).journal.failure(task.name) is not None
+        '' when nothing is known of it.  A killed run leaves no word of how it ended.
+        """
+        if task.is_member:
+            book = self._book(task)
+            if book.journal.failure(task.name) is not None:
+                return 'failed'
+            return '' if book.former(task.name) is None else 'ok'
+        try:
+            record = read_json(self.names.stage(task.name))
+        except Unreadable:
+            record = {}
+        if record is None:
+            return ''
+        return str(record.get('lastStatus', 'ok')) if isinstance(record, dict) else 'ok'
 
     def fault(self, task: Task) -> str:
         """Return, once, what made the journal of a fan-out start anew."""
