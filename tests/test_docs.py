@@ -253,7 +253,7 @@ ONLY_SOMETIMES = ('state/logs/<id>/<name>.<attempt>.log', '<outputDir>/.<name>.p
                   'state/stage_<name>[<job>].json', 'state/stage_<name>[<item>].json',
                   'state/items_<name>.jsonl', 'state/items/<collection>/<item>.json',
                   'state/limits/<quota>.json', 'state/workqueue.sqlite', 'locks/.items/',
-                  'locks/.limit/')
+                  'locks/.limit/', 'locks/<name>/<nn>.lock')
 
 
 def shapes_in(root):

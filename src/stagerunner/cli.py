@@ -50,6 +50,7 @@ COMMANDS = {
     'schema': 'Print the JSON Schema of a definition or a config, for editors.',
     'queue enqueue': 'Put one entry into the durable queue; one that is there already stays.',
     'queue import': 'Put all rows of a file into the durable queue, or none of them.',
+    'queue run': 'Work on the entries of the queue with the stages that it feeds.',
     'queue stats': 'Tell how many entries of the queue are in which state.',
     'queue list': 'List entries of the queue.',
     'queue show': 'Tell all that is known of one entry of the queue.',
@@ -57,6 +58,7 @@ COMMANDS = {
     'queue pause': 'Hand out nothing of the queue any more, to nobody.',
     'queue resume': 'Hand out entries of the queue again.',
     'queue purge': 'Forget finished entries of the queue.',
+    'status': 'Tell which runs there were, and how far one is that goes on.',
     'doctor': 'Tell which fence surrounds processors on this host, and which settings hold.',
 }
 
@@ -80,6 +82,10 @@ class System(NamedTuple):
         import random
 
         return random.uniform(-1, 1)
+
+    def load(self, name: str) -> Any:
+        """Return a module of the package that only some calls of a command need."""
+        return importlib.import_module(f'stagerunner.{name}')
 
 
 class _Parser(argparse.ArgumentParser):

@@ -169,8 +169,8 @@ def parse(document: Any) -> Tuple[Optional[Settings], List[Fault]]:
     faults: List[Fault] = []
     given = CONFIG.check(document, (), faults)
     faults += _said_twice(given)
-    if not faults:
-        faults += _short_lease(given.get('queue', {}))
+    queue = given.get('queue')
+    faults += _short_lease(queue) if isinstance(queue, dict) else []
     return (None, faults) if faults else (_settings(given), faults)
 
 
@@ -198,7 +198,8 @@ def _short_lease(queue: Dict[str, Any]) -> List[Fault]:
     """Refuse leases that end while their holder is well."""
     ttl_s = queue.get('lease_ttl_seconds', QueueSettings().lease_ttl_seconds)
     beat_s = queue.get('heartbeat_seconds', QueueSettings().heartbeat_seconds)
-    if ttl_s >= HEARTBEATS_PER_LEASE * beat_s:
+    if ttl_s is None or beat_s is None or ttl_s >= HEARTBEATS_PER_LEASE * beat_s:
+        # What is no number was told already.
         return []
     key = 'lease_ttl_seconds' if 'lease_ttl_seconds' in queue else 'heartbeat_seconds'
     return [Fault(('queue', key), f'a lease of {ttl_s:g}s is shorter than '

@@ -32,6 +32,7 @@ from stagerunner.launch.system import make_launcher
 from stagerunner.locks import TIMEOUT_S
 from stagerunner.report.console import Console
 from stagerunner.report.console import JsonLines
+from stagerunner.report.console import may_draw
 from stagerunner.report.log import LEVELS
 from stagerunner.report.log import LogFile
 from stagerunner.report.metrics import Metrics
@@ -73,6 +74,11 @@ def add_arguments(parser: Any) -> None:
     parser.add_argument('--lock-timeout', metavar='SEC', type=float, default=TIMEOUT_S,
                         help='how long to wait for a stage that another run works on '
                         '(default: %(default)g)')
+    add_ways(parser)
+
+
+def add_ways(parser: Any) -> None:
+    """Add the flags that say how processors are started, and who hears of it."""
     parser.add_argument('--isolation', choices=(AUTO, STRICT, OFF), default=AUTO,
                         help='keep processors from the network: as well as this host can '
                         '(auto), by the kernel or not at all (strict), not (off); the scan of '
@@ -126,21 +132,27 @@ def main(arguments: Any, system: Any) -> int:
     try:
         if arguments.dry_run or loaded.settings.dry_run:
             return _rehearse(request, parts, arguments, system, loaded)
-        handlers = _listen(stop)
-        try:
-            return execute(request, parts._replace(
-                launcher=make_launcher(clock, stop, arguments.launcher),
-                sinks=_sinks(arguments, system, loaded, run_id, clock)))
-        except StateError as error:
-            if not stop.is_requested:
-                raise
-            system.err.line(str(error))
-            return 128 + stop.signum
-        finally:
-            for signum, handler in handlers:
-                signal.signal(signum, handler)
+        return carry_out(request, parts._replace(
+            launcher=make_launcher(clock, stop, arguments.launcher),
+            sinks=sinks_of(arguments, system, loaded, run_id, clock)), system)
     finally:
         stop.close()
+
+
+def carry_out(request: Request, parts: Parts, system: Any) -> int:
+    """Run while signals are taken as requests to end, and return the exit code."""
+    stop = parts.stop
+    handlers = _listen(stop)
+    try:
+        return execute(request, parts)
+    except StateError as error:
+        if not stop.is_requested:
+            raise
+        system.err.line(str(error))
+        return 128 + stop.signum
+    finally:
+        for signum, handler in handlers:
+            signal.signal(signum, handler)
 
 
 def _rehearse(request: Request, parts: Parts, arguments: Any, system: Any,
@@ -175,7 +187,7 @@ def _checkpoint_file(arguments: Any, loaded: Loaded) -> str:
     return os.path.join(loaded.workspace.root, inside) if inside else ''
 
 
-def _sinks(arguments: Any, system: Any, loaded: Loaded, run_id: str,
+def sinks_of(arguments: Any, system: Any, loaded: Loaded, run_id: str,
            clock: Clock) -> List[Sink]:
     """Return who listens; what is printed comes after what is written."""
     names = StateNames(loaded.workspace.root)
@@ -185,12 +197,21 @@ def _sinks(arguments: Any, system: Any, loaded: Loaded, run_id: str,
                                    loaded.workspace.pipeline.version))
     if arguments.log_file:
         more.append(_log_file(arguments, loaded, clock))
-    console: Sink = JsonLines(system.out) if arguments.json else Console(
-        system.out, system.err, clock, is_quiet=arguments.quiet)
     checkpoint = PipelineCheckpoint(names, clock, _checkpoint_file(arguments, loaded),
                                     resumes=arguments.resume)
     return [StageRecords(names, run_id), checkpoint,
-            Metrics(names.metrics(run_id), names.textfile(run_id)), *more, console]
+            Metrics(names.metrics(run_id), names.textfile(run_id)), *more,
+            _console(arguments, system, clock, names)]
+
+
+def _console(arguments: Any, system: Any, clock: Clock, names: StateNames) -> Sink:
+    """Return what prints; what draws on a terminal is loaded only where there is one."""
+    if arguments.json:
+        return JsonLines(system.out)
+    if not arguments.quiet and may_draw(system.out, system.environment):
+        console: Sink = system.load('report.live').make_console(system, clock, names)
+        return console
+    return Console(system.out, system.err, clock, is_quiet=arguments.quiet)
 
 
 def _listen(stop: Stop) -> list:  # type: ignore[type-arg]
