@@ -120,10 +120,11 @@ def _run_command(argv: List[str], system: System) -> int:
             return errors.OK
         command = importlib.import_module(
             f'stagerunner.commands.{name.replace(" ", ".").replace("-", "_")}')
+        parser = _parser(name, command)
         try:
-            arguments = _parser(name, command).parse_args(flags)
-        except OSError:
-            # Help was asked for, and stdout is unbuffered and takes nothing.
+            arguments = parser.parse_args(flags)
+        except (OSError, AttributeError):
+            # Help was asked for, and stdout takes nothing, or is closed (Python 3.7 then falls).
             return errors.OK
         workspace = _workspace_of(arguments.pipeline)
         code: int = command.main(arguments, system)

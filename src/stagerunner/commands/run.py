@@ -102,7 +102,8 @@ def add_ways(parser: Any) -> None:
 def main(arguments: Any, system: Any) -> int:
     """Wire the real parts together and run."""
     clock = Clock()
-    run_id = arguments.run_id or new_run_id(clock, system.pid)
+    run_id = (new_run_id(clock, system.pid) if arguments.run_id is None
+              else arguments.run_id)
     complaint = name_complaint(run_id)
     if complaint:
         raise UsageError(f'--run-id: {complaint}')
