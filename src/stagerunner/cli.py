@@ -48,8 +48,10 @@ COMMANDS = {
     'graph': 'Draw the stages of a pipeline and what waits for what.',
     'validate': 'Check a definition, its config and its processors, and run nothing.',
     'schema': 'Print the JSON Schema of a definition or a config, for editors.',
+    'audit verify': 'Say whether the audit is as it was written, and what is not.',
     'queue enqueue': 'Put one entry into the durable queue; one that is there already stays.',
     'queue import': 'Put all rows of a file into the durable queue, or none of them.',
+    'queue run': 'Work on the entries of the queue with the stages that it feeds.',
     'queue stats': 'Tell how many entries of the queue are in which state.',
     'queue list': 'List entries of the queue.',
     'queue show': 'Tell all that is known of one entry of the queue.',
@@ -57,6 +59,7 @@ COMMANDS = {
     'queue pause': 'Hand out nothing of the queue any more, to nobody.',
     'queue resume': 'Hand out entries of the queue again.',
     'queue purge': 'Forget finished entries of the queue.',
+    'status': 'Tell which runs there were, and how far one is that goes on.',
     'doctor': 'Tell which fence surrounds processors on this host, and which settings hold.',
 }
 
@@ -80,6 +83,10 @@ class System(NamedTuple):
         import random
 
         return random.uniform(-1, 1)
+
+    def load(self, name: str) -> Any:
+        """Return a module of the package that only some calls of a command need."""
+        return importlib.import_module(f'stagerunner.{name}')
 
 
 class _Parser(argparse.ArgumentParser):
@@ -113,10 +120,11 @@ def _run_command(argv: List[str], system: System) -> int:
             return errors.OK
         command = importlib.import_module(
             f'stagerunner.commands.{name.replace(" ", ".").replace("-", "_")}')
+        parser = _parser(name, command)
         try:
-            arguments = _parser(name, command).parse_args(flags)
-        except OSError:
-            # Help was asked for, and stdout is unbuffered and takes nothing.
+            arguments = parser.parse_args(flags)
+        except (OSError, AttributeError):
+            # Help was asked for, and stdout takes nothing, or is closed (Python 3.7 then falls).
             return errors.OK
         workspace = _workspace_of(arguments.pipeline)
         code: int = command.main(arguments, system)

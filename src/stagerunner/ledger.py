@@ -12,11 +12,13 @@ from typing import Dict
 from typing import List
 from typing import Optional
 from typing import Sequence
+from typing import Set
 from typing import Tuple
 
 from stagerunner.errors import Unreadable
 from stagerunner.files import digest_bytes
 from stagerunner.files import one_spelling
+from stagerunner.files import read_json
 from stagerunner.state.items import ItemJournal
 from stagerunner.state.marker import Marker
 from stagerunner.state.marker import marker_path
@@ -37,14 +39,35 @@ class _Book:
         self.fault = ''
         #: True when somebody had removed the marker of a stage that was complete.
         self.is_void = False
+        #: What the journal was before it was made void: it remembers what was published.
+        self.past: Optional[ItemJournal] = None
         self.done = 0
         self.tasks = 0
 
     def load(self) -> None:
-        """Read the journal again."""
+        """Read what is new in the journal."""
         self.fault = self.journal.load() or self.fault
         self.is_void = self.journal.is_complete and not os.path.lexists(
             marker_path(self.home, self.stage))
+
+    def make_void(self, names: StateNames) -> None:
+        """Let nothing count any more, durably; what was published stays known to this run."""
+        self.past = self.journal
+        self.journal = ItemJournal(names, self.stage)
+        self.load()
+        self.journal.reset()
+        self.is_void = False
+
+    def former(self, task: str) -> Optional[Marker]:
+        """Return the last success of a task, whether it counts or not."""
+        found = self.journal.get(task)
+        return self.past.get(task) if found is None and self.past is not None else found
+
+    def close(self) -> None:
+        """Give descriptors back."""
+        self.journal.close()
+        if self.past is not None:
+            self.past.close()
 
 
 class Ledger:
@@ -55,10 +78,12 @@ class Ledger:
         self.books: Dict[str, _Book] = {}
 
     def _book(self, task: Task) -> _Book:
-        stage = task.stage.name
+        return self._book_of(task.stage.name, task.home)
+
+    def _book_of(self, stage: str, home: str) -> _Book:
         book = self.books.get(stage)
         if book is None:
-            book = _Book(ItemJournal(self.names, stage), task.home, stage)
+            book = _Book(ItemJournal(self.names, stage), home, stage)
             book.load()
             self.books[stage] = book
         return book
@@ -81,18 +106,26 @@ class Ledger:
     def former(self, task: Task) -> Optional[Marker]:
         """Return what is known of the last success, also of one that does not count any more."""
         if task.is_member:
-            return self._book(task).journal.get(task.name)
+            return self._book(task).former(task.name)
         return self.look(task)[0]
 
-    def has_run(self, task: Task) -> bool:
-        """True when a task has succeeded, or a plain one failed, at some time."""
-        if task.is_member:
-            return self._book(task).journal.get(task.name) is not None
-        return os.path.lexists(self.names.stage(task.name))
+    def former_end(self, task: Task) -> str:
+        """Return how a task that has no marker ended the last time: ok, failed, interrupted.
 
-    def has_failed(self, task: Task) -> bool:
-        """True when the last that is known of a member of a fan-out is a failure."""
-        return task.is_member and self._book(task).journal.failure(task.name) is not None
+        '' when nothing is known of it.  A killed run leaves no word of how it ended.
+        """
+        if task.is_member:
+            book = self._book(task)
+            if book.journal.failure(task.name) is not None:
+                return 'failed'
+            return '' if book.former(task.name) is None else 'ok'
+        try:
+            record = read_json(self.names.stage(task.name))
+        except Unreadable:
+            record = {}
+        if record is None:
+            return ''
+        return str(record.get('lastStatus', 'ok')) if isinstance(record, dict) else 'ok'
 
     def fault(self, task: Task) -> str:
         """Return, once, what made the journal of a fan-out start anew."""
@@ -113,8 +146,7 @@ class Ledger:
             return None
         book = self._book(task)
         if book.is_void:
-            book.journal.reset()
-            book.is_void = False
+            book.make_void(self.names)
         return book.journal
 
     def settled(self, task: Task, key: str) -> None:
@@ -141,6 +173,12 @@ class Ledger:
             return False
         return marker is not None and marker.key == key
 
+    def names_done(self, group: Group) -> List[str]:
+        """Return the tasks of a fan-out that succeeded at some time, also in other processes."""
+        book = self._book_of(group.stage.name, group.home)
+        book.load()
+        return list(book.journal.tasks())
+
     def gone(self, group: Group) -> List[str]:
         """Return the tasks that succeeded once and are none any more."""
         book = self.books.get(group.stage.name)
@@ -152,7 +190,7 @@ class Ledger:
     def close(self) -> None:
         """Give descriptors back."""
         for book in self.books.values():
-            book.journal.close()
+            book.close()
 
 
 class Claims:
@@ -166,6 +204,8 @@ class Claims:
         self.ledger = ledger
         self.groups = groups
         self.members: Dict[str, Dict[str, str]] = {}
+        #: Of stages that the queue feeds, the tasks that were looked at.
+        self.seen: Dict[str, Set[str]] = {}
 
     def below(self, folder: str, task: Task) -> Others:
         """Return what other tasks than this one published below a folder."""
@@ -175,6 +215,9 @@ class Claims:
             if not group.is_fan_out:
                 self._add(plain, group.task(0))
                 continue
+            if group.is_fed:
+                found.append(self._fed(group))
+                continue
             if group.stage.name not in self.members:
                 known: Dict[str, str] = {}
                 self.members[group.stage.name] = known
@@ -182,6 +225,18 @@ class Claims:
                     self._add(known, member)
             found.append(self.members[group.stage.name])
         return Others([plain, *found], os.path.relpath(folder, self.root), task.name)
+
+    def _fed(self, group: Group) -> Dict[str, str]:
+        """Return what entries of the queue published: those of all times, by all processes."""
+        known = self.members.setdefault(group.stage.name, {})
+        seen = self.seen.setdefault(group.stage.name, set())
+        for name in self.ledger.names_done(group):
+            if name not in seen:
+                task = group.task_of(name)
+                if task is not None:
+                    self._add(known, task)
+                seen.add(name)
+        return known
 
     def note(self, task: Task) -> None:
         """Take note that a member of a fan-out has published something."""

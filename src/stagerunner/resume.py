@@ -33,6 +33,9 @@ from stagerunner.state.names import StateNames
 
 FORMAT = 1
 
+#: Why a task that was done starts anew: nothing of interest where a marker says so too.
+LEFT_OVER = 'there is nothing to resume, its progress file is left over from a finished run'
+
 #: What `[RESUME]` adds when a processor commits lines without lengths (contract).
 NOT_VERIFIED = "outputs not verified: progress has no 'outputs'"
 
@@ -100,7 +103,7 @@ def _doubt_of_binding(names: StateNames, task: str, key: str, private: str,
     if record['format'] != FORMAT:
         return 'its progress file was made by another version of the runner'
     if record.get('finished') is not False:
-        return 'its progress file is left over from a finished run'
+        return LEFT_OVER
     if record.get('key') != key:
         return 'its inputs, processor or parameters changed since its progress was made'
     if inputs and record.get('inputs') != inputs:
@@ -157,6 +160,25 @@ def unreadable(names: StateNames, task: str) -> List[Tuple[str, str]]:
         except Unreadable as error:
             found.append((path, error.fault))
     return found
+
+
+class Committed(NamedTuple):
+    """The line that a processor committed last, and when it did (unix seconds)."""
+
+    line_offset: int
+    at: float
+
+
+def committed(names: StateNames, task: str) -> Optional[Committed]:
+    """Return what a task committed last, for people who watch it; None: nothing that is known."""
+    path = names.progress(task)
+    try:
+        at = os.stat(path).st_mtime
+        progress = read_json(path)
+    except (OSError, ValueError, Unreadable):
+        return None
+    offset = _count(progress.get('lineOffset')) if isinstance(progress, dict) else None
+    return None if offset is None else Committed(offset, at)
 
 
 def restore(point: ResumePoint, private: str) -> None:

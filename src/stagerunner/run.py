@@ -39,17 +39,23 @@ from stagerunner.launch.job import Launcher
 from stagerunner.ledger import Ledger
 from stagerunner.locks import Lock
 from stagerunner.locks import holder_of
+from stagerunner.locks import is_held
 from stagerunner.locks import run_lock
 from stagerunner.locks import try_lock
 from stagerunner.permits import Permits
 from stagerunner.permits import Rates
 from stagerunner.rehearsal import Rehearsal
+from stagerunner.report.audit import Audit
+from stagerunner.report.chain import Key
 from stagerunner.scheduler import Outcome
 from stagerunner.scheduler import Rules
 from stagerunner.scheduler import Scheduler
 from stagerunner.selection import Staleness
 from stagerunner.selection import Wanted
 from stagerunner.selection import select
+from stagerunner.source import Means
+from stagerunner.source import Source
+from stagerunner.source import warn_of_queue
 from stagerunner.state.names import StateNames
 from stagerunner.state.run import COMPLETED
 from stagerunner.state.run import FAILED
@@ -83,6 +89,8 @@ class Request(NamedTuple):
     circuit_breaker: Optional[int] = None
     #: Go on with a run that was not finished, under its id.
     resumes: bool = False
+    #: What the records of the audit are authenticated with.
+    audit_key: Optional[Key] = None
 
 
 class Parts(NamedTuple):
@@ -96,6 +104,7 @@ class Parts(NamedTuple):
     spread: Callable[[], float]
     pid: int
     host: str
+    source: Source = Source()
 
 
 class Broadcast:
@@ -153,6 +162,7 @@ def execute(request: Request, parts: Parts) -> int:
     _make_state_folder(names.folder)
     lock = _take_run_lock(workspace.root, run_id)
     began = parts.clock.monotonic()
+    audit = Audit(names, run_id, parts.clock, request.audit_key)
     record = RunRecord(run_id, workspace.pipeline.name, workspace.pipeline.version,
                        stamp(parts.clock.now()), pid=parts.pid, host=parts.host)
     try:
@@ -161,23 +171,24 @@ def execute(request: Request, parts: Parts) -> int:
             record = record._replace(started_at=started_at(names, run_id) or record.started_at)
         else:
             forget_run(names, run_id)
+        audit.prepare()
         write_run(names, record)
-        emit = Broadcast(parts.sinks)
+        emit = Broadcast([audit, *parts.sinks])
         try:
             outcome, isolation = _run_tasks(request, parts, emit)
             record = record._replace(isolation=isolation)
-            exit_code = _close(names, record, outcome, parts, emit, began)
+            exit_code = _close(names, record, outcome, parts, audit, began)
         except StateError:
-            _give_up(names, record, parts, emit, began)
+            _give_up(names, record, parts, audit, began)
             raise
         except (IsolationError, UsageError, DefinitionError):
             # Nobody was told of a start, so nobody is told of an end.
-            _give_up(names, record, parts, Broadcast(()), began)
+            _give_up(names, record, parts._replace(sinks=()), audit, began)
             raise
         sweep(names, workspace.root)
         forget_old_runs(names, workspace.root, workspace.pipeline.keep_runs)
     finally:
-        for sink in parts.sinks:
+        for sink in (audit, *parts.sinks):
             sink.close()
         lock.release()
     return exit_code
@@ -194,6 +205,9 @@ def _make_state_folder(path: str) -> None:
 def _take_run_lock(root: str, run_id: str) -> Lock:
     path = run_lock(root, run_id)
     lock = try_lock(path)
+    while lock is None and not is_held(path):
+        # Somebody only looked whether the run is alive.
+        lock = try_lock(path)
     if lock is None:
         raise LockTimeout(f"run '{run_id}'", os.path.relpath(path, root).replace(os.sep, '/'),
                           0.0, holder_of(path))
@@ -223,6 +237,8 @@ def foretell(request: Request, parts: Parts) -> Forecast:
     selection = select(groups, request.wanted)
     emit = Broadcast([_Plans(parts.sinks)])
     performer = Rehearsal(observer, emit, selection.groups, selection.forced)
+    for warning in warn_of_queue(selection.groups):
+        emit(warning)
     Staleness(observer, emit).warn_of_taken(selection.taken)
     rules = Rules(request.lock_timeout_s, keeps_going=True)
     Scheduler(performer, parts.clock, parts.stop, emit, rules, parts.spread
@@ -257,30 +273,36 @@ def _run_tasks(request: Request, parts: Parts,
                emit: Broadcast) -> Tuple[Outcome, Dict[str, Any]]:
     workspace = request.workspace
     groups = make_groups(workspace)
-    selection = select(groups, request.wanted)
+    source = parts.source
+    selection = source.select(groups, request.wanted)
     observer = _observer(request, parts)
     setting = Setting(workspace.root, request.run_id, request.python, parts.environment,
                       _holder(parts, request.run_id, stamp(parts.clock.now())),
                       request.isolation, selection.forced)
+    permits = Permits(workspace.root, parts.clock, request.rates)
     performer = Attempts(setting, observer, parts.launcher, parts.clock, emit, groups,
-                         Permits(workspace.root, parts.clock, request.rates))
-    scheduler = Scheduler(performer, parts.clock, parts.stop, emit, Rules(
-        request.lock_timeout_s, request.workers, request.keeps_going,
-        request.circuit_breaker), parts.spread, emit.idle)
+                         source.holds(workspace.root, permits, parts.clock, setting.holder))
+    scheduler = source.scheduler(Means(
+        performer, parts.clock, parts.stop, emit,
+        Rules(request.lock_timeout_s, request.workers, request.keeps_going,
+              request.circuit_breaker), parts.spread, emit.idle))
     staleness = Staleness(observer, emit)
     try:
         expand_known(selection.groups)
         performer.require_isolation()
+        source.check(selection, observer)
         emit(RunStarted(request.run_id, workspace.pipeline.name, stamp(parts.clock.now()),
                         tuple(group.stage.name for group in selection.groups),
                         request.workers, {group.stage.name: group.collection.name
                                           for group in selection.groups
                                           if group.collection is not None}))
+        for warning in source.warnings(selection.groups):
+            emit(warning)
         staleness.warn_of_taken(selection.taken)
         outcome = scheduler.run(selection.groups)
         staleness.warn_of_later(selection.later)
-        for warning in request.rates.warnings:
-            emit(Warned('', warning))
+        for said in request.rates.warnings:
+            emit(Warned('', said))
         return outcome, performer.surroundings.of_run()
     finally:
         parts.launcher.close()
@@ -289,7 +311,7 @@ def _run_tasks(request: Request, parts: Parts,
 
 
 def _close(names: StateNames, record: RunRecord, outcome: Outcome, parts: Parts,
-           emit: Broadcast, began: float) -> int:
+           audit: Audit, began: float) -> int:
     """Write the end of the run down, then tell it; return the exit code that agrees with it.
 
     A request to stop that comes later has nothing left to stop.
@@ -297,24 +319,33 @@ def _close(names: StateNames, record: RunRecord, outcome: Outcome, parts: Parts,
     exit_code = 128 + parts.stop.signum if parts.stop.is_requested else outcome.exit_code
     state = INTERRUPTED if parts.stop.is_requested else (
         COMPLETED if exit_code == OK else FAILED)
-    now = stamp(parts.clock.now())
-    write_run(names, record._replace(ended_at=now, state=state,
+    ended = RunEnded(record.run_id, stamp(parts.clock.now()), parts.clock.monotonic() - began,
+                     state)
+    head = audit.end(ended)
+    write_run(names, record._replace(ended_at=ended.at, state=state, audit_head=head,
                                      first_failure=outcome.first_failure))
-    emit(RunEnded(record.run_id, now, parts.clock.monotonic() - began, state))
+    Broadcast(parts.sinks)(ended._replace(audit_head=head))
     return exit_code
 
 
-def _give_up(names: StateNames, record: RunRecord, parts: Parts, emit: Broadcast,
+def _give_up(names: StateNames, record: RunRecord, parts: Parts, audit: Audit,
              began: float) -> None:
     """Try to leave a true record although state could not be written; the first error matters."""
-    now = stamp(parts.clock.now())
+    ended = RunEnded(record.run_id, stamp(parts.clock.now()), parts.clock.monotonic() - began,
+                     FAILED)
     try:
-        write_run(names, record._replace(ended_at=now, state=FAILED))
+        ended = ended._replace(audit_head=audit.end(ended))
+    except StateError:
+        # Whoever comes next finds the run dead and closes its audit.
+        pass
+    try:
+        write_run(names, record._replace(ended_at=ended.at, state=FAILED,
+                                         audit_head=ended.audit_head or None))
     except StateError:
         # The disk is what is wrong; who reads the record later sees that the run is not alive.
         pass
     try:
-        emit(RunEnded(record.run_id, now, parts.clock.monotonic() - began, FAILED))
+        Broadcast(parts.sinks)(ended)
     except StateError:
         # Whoever prints has heard it all the same.
         pass

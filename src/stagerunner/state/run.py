@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 from typing import Dict
 from typing import Iterator
@@ -18,12 +17,17 @@ from stagerunner.files import leftovers
 from stagerunner.files import read_json
 from stagerunner.files import remove_tree
 from stagerunner.files import write_json
+from stagerunner.locks import is_held
 from stagerunner.locks import lock_folders
 from stagerunner.locks import run_lock
 from stagerunner.locks import try_lock
 from stagerunner.state.names import StateNames
 
 RUNNING, COMPLETED, FAILED, INTERRUPTED = 'running', 'completed', 'failed', 'interrupted'
+
+
+#: Keys of a record whose values are text.
+_TEXTS = ('pipeline', 'version', 'startedAt', 'endedAt', 'state', 'host', 'firstFailure')
 
 
 class RunRecord(NamedTuple):
@@ -39,6 +43,8 @@ class RunRecord(NamedTuple):
     host: str = ''
     first_failure: Optional[str] = None
     isolation: Optional[Dict[str, Any]] = None
+    #: The last entry of the audit's journal of heads when the run had ended.
+    audit_head: Optional[str] = None
 
 
 def write_run(names: StateNames, record: RunRecord) -> None:
@@ -50,7 +56,28 @@ def _to_json(record: RunRecord) -> Dict[str, Any]:
     return {'runId': record.run_id, 'pipeline': record.pipeline, 'version': record.version,
             'startedAt': record.started_at, 'endedAt': record.ended_at, 'state': record.state,
             'pid': record.pid, 'host': record.host, 'runnerVersion': __version__,
-            'firstFailure': record.first_failure, 'isolation': record.isolation}
+            'firstFailure': record.first_failure, 'isolation': record.isolation,
+            'auditHead': record.audit_head}
+
+
+def read_run(names: StateNames, run_id: str) -> Optional[RunRecord]:
+    """Return the record of a run, None where there is none that can be read."""
+    found = _read(names, run_id)
+    texts = {name: value if isinstance(value, str) else None
+             for name, value in ((name, found.get(name)) for name in _TEXTS)}
+    pipeline, began, state = texts['pipeline'], texts['startedAt'], texts['state']
+    if pipeline is None or began is None or state is None:
+        return None
+    pid = found.get('pid')
+    return RunRecord(run_id, pipeline, texts['version'] or '', began, texts['endedAt'], state,
+                     pid if isinstance(pid, int) else 0, texts['host'] or '',
+                     texts['firstFailure'])
+
+
+def known_runs(names: StateNames) -> List[RunRecord]:
+    """Return the records of all runs that can be read, the one that began last at the end."""
+    records = (read_run(names, run_id) for run_id in _all_runs(names))
+    return sorted((record for record in records if record), key=lambda run: run.started_at)
 
 
 def started_at(names: StateNames, run_id: str) -> Optional[str]:
@@ -76,7 +103,7 @@ def unfinished_run(names: StateNames, root: str, run_id: Optional[str] = None) -
         state = _read(names, candidate).get('state')
         if state in (FAILED, INTERRUPTED):
             return candidate
-        if state == RUNNING and _is_dead(root, candidate):
+        if state == RUNNING and is_dead(root, candidate):
             return candidate
         if state == COMPLETED:
             return None
@@ -90,16 +117,9 @@ def _all_runs(names: StateNames) -> List[str]:
         return []
 
 
-def _is_dead(root: str, run_id: str) -> bool:
-    """True when nobody holds the lock of a run; leaves no file behind."""
-    path = run_lock(root, run_id)
-    if not os.path.lexists(path):
-        return True
-    lock = try_lock(path)
-    if lock is None:
-        return False
-    lock.release()
-    return True
+def is_dead(root: str, run_id: str) -> bool:
+    """True when nobody holds the lock of a run; changes nothing."""
+    return not is_held(run_lock(root, run_id))
 
 
 def forget_run(names: StateNames, run_id: str) -> None:
