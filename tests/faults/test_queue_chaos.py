@@ -7,7 +7,6 @@ queue says of itself is only compared with that.
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import sqlite3
@@ -42,7 +41,6 @@ CREATE TRIGGER log_moved AFTER UPDATE OF state ON jobs WHEN old.state <> new.sta
 
 #: Finishes entries until none is left and no more will come; some fail at their first attempt.
 WORKER = '''\
-import os
 import sys
 import time
 sys.path.insert(0, sys.argv[1])
@@ -215,7 +213,6 @@ def test_killed_and_stopped_workers_neither_lose_nor_finish_twice(tmp_path, n_en
 
 #: Works on entries; some of them are bad for whoever does.
 POISONED = '''\
-import os
 import resource
 import signal
 import sys

@@ -37,7 +37,7 @@ def ground(tmp_path: Path) -> Iterator[Ground]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(('n_seeds', 'n_steps'), [
-    pytest.param(500, 30, id='sample'),
+    pytest.param(500, 25, id='sample'),
     pytest.param(10_000, 200, id='full', marks=pytest.mark.campaign)])
 def test_whatever_happens_the_queue_is_as_the_model_says(ground, n_seeds, n_steps):
     seed, error = first_failure(ground, WorkQueue, range(SEED, SEED + n_seeds), n_steps)
