@@ -48,8 +48,10 @@ COMMANDS = {
     'graph': 'Draw the stages of a pipeline and what waits for what.',
     'validate': 'Check a definition, its config and its processors, and run nothing.',
     'schema': 'Print the JSON Schema of a definition or a config, for editors.',
+    'audit verify': 'Say whether the audit is as it was written, and what is not.',
     'queue enqueue': 'Put one entry into the durable queue; one that is there already stays.',
     'queue import': 'Put all rows of a file into the durable queue, or none of them.',
+    'queue run': 'Work on the entries of the queue with the stages that it feeds.',
     'queue stats': 'Tell how many entries of the queue are in which state.',
     'queue list': 'List entries of the queue.',
     'queue show': 'Tell all that is known of one entry of the queue.',
@@ -119,10 +121,11 @@ def _run_command(argv: List[str], system: System) -> int:
             return errors.OK
         command = importlib.import_module(
             f'stagerunner.commands.{name.replace(" ", ".").replace("-", "_")}')
+        parser = _parser(name, command)
         try:
-            arguments = _parser(name, command).parse_args(flags)
-        except OSError:
-            # Help was asked for, and stdout is unbuffered and takes nothing.
+            arguments = parser.parse_args(flags)
+        except (OSError, AttributeError):
+            # Help was asked for, and stdout takes nothing, or is closed (Python 3.7 then falls).
             return errors.OK
         workspace = _workspace_of(arguments.pipeline)
         code: int = command.main(arguments, system)
