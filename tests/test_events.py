@@ -22,7 +22,7 @@ from stagerunner.report.console import JsonLines
 from stagerunner.report.console import Stream
 from stagerunner.report.log import LogFile
 from stagerunner.report.metrics import Metrics
-from stagerunner.run import Broadcast
+from stagerunner.session import Broadcast
 from stagerunner.state.checkpoint import PipelineCheckpoint
 from stagerunner.state.history import VersionHistory
 from stagerunner.state.names import StateNames

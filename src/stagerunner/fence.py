@@ -42,7 +42,7 @@ class Surroundings(NamedTuple):
         if self.mode == OFF:
             return {'mode': OFF, 'enforced': False, 'mechanisms': [], 'files': False}
         if found is None:
-            return {'mode': self.mode, 'enforced': None, 'mechanisms': [], 'files': None}
+            return not_looked_at(self.mode)
         return {'mode': self.mode, 'enforced': found.is_enforced,
                 'mechanisms': list(found.mechanisms), 'files': found.landlock > 0}
 

@@ -160,6 +160,9 @@ class Scheduler:
             self.agenda.block(lane)
             return
         try:
+            if self.performer.passes(group):
+                self.agenda.pass_over(lane)
+                return
             is_known = self.performer.expand(group)
         except RunnerError as error:
             self._fail_lane(lane, error)

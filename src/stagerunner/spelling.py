@@ -20,6 +20,19 @@ _DEVICE = re.compile(r'(?:con|prn|aux|nul|com[1-9]|lpt[1-9])(?:\.|$)', re.IGNORE
 LONGEST, _DIGITS = 100, 8
 
 
+#: Names of stages and runs: one path component everywhere, also on Windows.
+NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]{0,99}')
+
+
+def is_name(text: str) -> bool:
+    """True for what a stage or a run may be called.
+
+    >>> is_name('stage_2.b'), is_name('.x'), is_name('x.'), is_name('NUL.txt')
+    (True, False, False, False)
+    """
+    return bool(NAME.fullmatch(text)) and not text.endswith('.') and not _DEVICE.match(text)
+
+
 def encode(text: str) -> str:
     """Return `text` percent-encoded, as the contract says for the ids of items.
 
