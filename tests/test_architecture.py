@@ -30,6 +30,7 @@ LEVELS = {
     'errors': 0, 'clock': 0, 'events': 0, 'sharing': 0, 'strictjson': 0,
     'wording': 0.5,
     'files': 1, 'schema': 1, 'retry': 1, 'limits': 1, 'graph': 1, 'placeholders': 1,
+    'layout': 1, 'report.markup': 1, 'report.drawing': 2, 'diagram': 4.6, 'report.graphs': 4.7,
     'imports': 1.5, 'spelling': 1.5, 'documents': 1.5, 'keys': 1.5, 'rules': 1.6,
     'locks': 2, 'definition': 2, 'offline': 2, 'processor': 2, 'report.metrics': 2.6,
     'isolation': 2, 'settings': 2,
@@ -50,14 +51,18 @@ LEVELS = {
     'run': 7,
     'report.console': 8, 'report.rehearsed': 8.2, 'report.log': 8.2, 'report.textfile': 2.5,
     'commands.flags': 8.5, 'commands.run': 9, 'commands.plan': 9, 'commands.why': 9,
-    'commands.doctor': 9, 'cli': 9.5,
+    'commands.doctor': 9, 'commands.graph': 9, 'cli': 9.5,
+    'commands.queue.opening': 8.6, 'commands.queue.enqueue': 9, 'commands.queue.import': 9,
+    'commands.queue.stats': 9, 'commands.queue.list': 9, 'commands.queue.show': 9,
+    'commands.queue.retry_failed': 9, 'commands.queue.pause': 9, 'commands.queue.resume': 9,
+    'commands.queue.purge': 9,
     'embedding.errors': 8, 'embedding.retrying': 8, 'embedding.quota': 8,
     'embedding.defaults': 8, 'embedding.papers': 8, 'embedding.coordinator': 8.1,
     'orchestrator_v2': 9, 'queue': 9,
 }
 
 #: Packages hold a sentence each (the root: the version too) and import nothing.
-PACKAGES = ('', 'state', 'launch', 'report', 'commands', 'embedding', 'work')
+PACKAGES = ('', 'state', 'launch', 'report', 'commands', 'commands.queue', 'embedding', 'work')
 
 #: They run inside the processor: what is true of the runner's own process is not true of them.
 IN_THE_PROCESSOR = ('processor', 'launch.boot', 'launch.keeper', 'isolation')

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from stagerunner import __version__
+from stagerunner.cli import COMMANDS
 from stagerunner.locks import run_lock
 from stagerunner.locks import stage_lock
 from stagerunner.locks import try_lock
@@ -48,6 +49,20 @@ def test_help_names_every_flag_and_every_exit_code(main):
     assert [flag for flag in FLAGS if flag not in shown.out] == []
     assert re.findall(r'\b(\d) (?:done|a |refused|another|state)', shown.out) == list('012345')
     assert max(map(len, shown.lines)) < 100
+
+
+@pytest.mark.parametrize('name', sorted(COMMANDS))
+def test_the_help_of_every_command_has_an_example(main, name):
+    """Its module has `EXAMPLES`: lines of two blanks and a whole command line each."""
+    shown = main(*name.split(), '--help')
+
+    assert shown.code == 0 and max(map(len, shown.lines)) < 100
+    examples = re.split(r'^examples?:$', shown.out, flags=re.M)[1].split('\n\n')[0]
+    said = '' if name == 'run' else f' {name}'
+    lines = [line for line in examples.splitlines() if line]
+    assert lines, f'commands/{name.replace(" ", "/")}.py: add EXAMPLES'
+    for line in lines:
+        assert re.match(rf'  (\S+ \| )?python src/pipeline_runner.py{said}\b', line), line
 
 
 def test_help_names_no_flag_that_does_not_exist(main):

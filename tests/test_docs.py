@@ -252,7 +252,8 @@ def test_the_commands_of_the_readme_run_by_hand(copy, tmp_path):
 ONLY_SOMETIMES = ('state/logs/<id>/<name>.<attempt>.log', '<outputDir>/.<name>.partial/',
                   'state/stage_<name>[<job>].json', 'state/stage_<name>[<item>].json',
                   'state/items_<name>.jsonl', 'state/items/<collection>/<item>.json',
-                  'state/limits/<quota>.json', 'locks/.items/', 'locks/.limit/')
+                  'state/limits/<quota>.json', 'state/workqueue.sqlite', 'locks/.items/',
+                  'locks/.limit/')
 
 
 def shapes_in(root):

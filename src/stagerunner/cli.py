@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from typing import Any
@@ -44,6 +45,16 @@ COMMANDS = {
     'run': 'Run the stages of a pipeline offline; skip what is done, resume what was stopped.',
     'plan': 'Say what a run would do and why, and change nothing.',
     'why': 'Say why a stage would run or be skipped, with old and new values.',
+    'graph': 'Draw the stages of a pipeline and what waits for what.',
+    'queue enqueue': 'Put one entry into the durable queue; one that is there already stays.',
+    'queue import': 'Put all rows of a file into the durable queue, or none of them.',
+    'queue stats': 'Tell how many entries of the queue are in which state.',
+    'queue list': 'List entries of the queue.',
+    'queue show': 'Tell all that is known of one entry of the queue.',
+    'queue retry-failed': 'Queue all entries that ended in error again.',
+    'queue pause': 'Hand out nothing of the queue any more, to nobody.',
+    'queue resume': 'Hand out entries of the queue again.',
+    'queue purge': 'Forget finished entries of the queue.',
     'doctor': 'Tell which fence surrounds processors on this host, and which settings hold.',
 }
 
@@ -56,6 +67,11 @@ class System(NamedTuple):
     environment: Mapping[str, str]
     pid: int
     host: str
+
+    @property
+    def input(self) -> Any:
+        """What is read from stdin, as bytes."""
+        return sys.stdin.buffer if sys.stdin is not None else io.BytesIO()
 
     def spread(self) -> float:
         """Return a random number from -1 to 1, for the jitter of delays."""
@@ -93,7 +109,8 @@ def _run_command(argv: List[str], system: System) -> int:
         if name not in COMMANDS:
             system.out.line(_verbs_help(name))
             return errors.OK
-        command = importlib.import_module(f'stagerunner.commands.{name.replace(" ", ".")}')
+        command = importlib.import_module(
+            f'stagerunner.commands.{name.replace(" ", ".").replace("-", "_")}')
         try:
             arguments = _parser(name, command).parse_args(flags)
         except OSError:
@@ -182,7 +199,7 @@ def _parser(name: str, command: Any) -> argparse.ArgumentParser:
     parser = _Parser(
         prog='pipeline_runner.py' if is_plain else f'pipeline_runner.py {name}',
         formatter_class=_help_formatter, description=COMMANDS[name], allow_abbrev=False,
-        epilog=_EPILOG + _other_commands() if is_plain else None)
+        epilog=_EPILOG + _other_commands() if is_plain else _examples(command))
     parser.add_argument('--pipeline', metavar='FILE', default='pipeline.json',
                         help='the definition (default: %(default)s)')
     parser.add_argument('--json', action='store_true',
@@ -190,6 +207,11 @@ def _parser(name: str, command: Any) -> argparse.ArgumentParser:
     parser.add_argument('--version', action='version', version=f'stagerunner {__version__}')
     command.add_arguments(parser)
     return parser
+
+
+def _examples(command: Any) -> str:
+    # Every command has some (tests/test_cli.py); one without them must run all the same.
+    return f"examples:\n{getattr(command, 'EXAMPLES', '')}"
 
 
 def _other_commands() -> str:

@@ -28,6 +28,12 @@ from stagerunner.settings import workers
 
 BUILT_IN = 'built-in'
 
+#: How it is called, for `--help`.
+EXAMPLES = '''\
+  python src/pipeline_runner.py doctor
+  python src/pipeline_runner.py doctor --json
+'''
+
 #: Settings that people know by another name than ours: that of their key.
 _SHOWN = {'has_quotas': 'enable_quota_management', 'default_limit': 'limits.default',
           'is_parallel': 'enable_parallel', 'safety_gate': 'safetyGate',

@@ -15,6 +15,12 @@ from stagerunner.errors import PENDING
 from stagerunner.report.console import Console
 from stagerunner.report.console import JsonLines
 
+#: How it is called, for `--help`.
+EXAMPLES = '''\
+  python src/pipeline_runner.py plan
+  python src/pipeline_runner.py plan --check --until stage_copy
+'''
+
 
 def add_arguments(parser: Any) -> None:
     """Add the flags of a plan."""

@@ -22,6 +22,12 @@ from stagerunner.state.stage import reasons_to_json
 #: So much of a value is shown to people; `--json` has all of it.
 _SHOWN = 60
 
+#: How it is called, for `--help`.
+EXAMPLES = '''\
+  python src/pipeline_runner.py why stage_upper
+  python src/pipeline_runner.py why 'clean[paper_02.txt]' --pipeline examples/papers/pipeline.json
+'''
+
 
 class _Gathered(Sink):
     """Keeps what is planned for one stage, or one task of it."""

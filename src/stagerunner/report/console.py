@@ -54,6 +54,19 @@ class Stream:
     def __init__(self, target: Optional[TextIO]):
         self.target = target
 
+    @property
+    def is_open(self) -> bool:
+        """False once it is known that nobody reads any more."""
+        return self.target is not None
+
+    @property
+    def is_terminal(self) -> bool:
+        """True when a person looks at it."""
+        try:
+            return self.target is not None and self.target.isatty()
+        except ValueError:
+            return False
+
     def line(self, text: str) -> None:
         """Print one line (or several at once), unless nobody reads any more."""
         if self.target is None:

@@ -69,6 +69,10 @@ class StateNames:
         """The derived index: may be deleted at any time."""
         return os.path.join(self.folder, 'index.json')
 
+    def work_queue(self) -> str:
+        """The durable queue."""
+        return os.path.join(self.folder, 'workqueue.sqlite')
+
     def pipeline_checkpoint(self) -> str:
         """The checkpoint file of documents 000 and 001: all stages at a glance."""
         return os.path.join(self.folder, 'pipeline_checkpoint.json')

@@ -1,0 +1,1 @@
+"""The commands of the durable queue: one module per verb."""
