@@ -20,6 +20,7 @@ from stagerunner.definition import Stage
 from stagerunner.environment import SOURCE_FOLDER
 from stagerunner.errors import IsolationError
 from stagerunner.launch.job import Fence
+from stagerunner.state.run import not_looked_at
 
 AUTO, STRICT, OFF = 'auto', 'strict', 'off'
 

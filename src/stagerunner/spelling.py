@@ -16,6 +16,10 @@ _PLAIN = re.compile(rb'[A-Za-z0-9._-]')
 #: Names that Windows gives to devices, whatever follows after a dot.
 _DEVICE = re.compile(r'(?:con|prn|aux|nul|com[1-9]|lpt[1-9])(?:\.|$)', re.IGNORECASE)
 
+#: The same, one by one.
+DEVICES = frozenset(['con', 'prn', 'aux', 'nul'] + [
+    f'{port}{digit}' for port in ('com', 'lpt') for digit in range(1, 10)])
+
 #: No name is longer, in bytes; what is cut ends in `~` and so many hex digits of a digest.
 LONGEST, _DIGITS = 100, 8
 
