@@ -188,7 +188,7 @@ class Register:
         folders = [name] if os.path.isdir(os.path.join(self.root, name)) else []
         while folders:
             folder = folders.pop()
-            for entry in os.scandir(os.path.join(self.root, folder)):
+            for entry in list(os.scandir(os.path.join(self.root, folder))):
                 inside = f'{folder}/{entry.name}'
                 if entry.is_symlink():
                     raise _Unwatchable
@@ -237,7 +237,7 @@ class Register:
             folder = os.path.dirname(folder)
         if folder not in self.listed:
             self.listed[folder] = stat.S_ISDIR(os.lstat(folder).st_mode) and not any(
-                entry.is_symlink() for entry in os.scandir(folder))
+                entry.is_symlink() for entry in list(os.scandir(folder)))
         if not self.listed[folder]:
             raise _Unwatchable
         if folder == self.real_root:
