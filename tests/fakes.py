@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 from typing import Callable
+from typing import Container
 from typing import Dict
 from typing import List
 from typing import NamedTuple
@@ -178,10 +179,12 @@ class FakeLauncher(Launcher):
         return [self._end(running) for running in list(self.running.values())
                 if self.clock.monotonic() >= self._next_moment(running)]
 
-    def stop_all(self, why: str, *, at_once: bool = False) -> None:
+    def stop_all(self, why: str, *, at_once: bool = False,
+                 only: Optional[Container[str]] = None) -> None:
         self.stops.append((why, at_once))
         for task, running in list(self.running.items()):
-            self._stop(task, running, why, at_once=at_once)
+            if only is None or task in only:
+                self._stop(task, running, why, at_once=at_once)
 
     def _stop(self, task: str, running: _Running, why: str, *, at_once: bool) -> None:
         now = self.clock.monotonic()
@@ -268,6 +271,8 @@ class FakePerformer(Performer):
         self.clock.advance(timeout_s)
         return []
 
-    def stop(self, *, at_once: bool) -> None:
+    def stop(self, *, at_once: bool, only: Optional[Container[str]] = None) -> None:
         self.stops.append(at_once)
-        self.under_way = [result._replace(status=STOPPED) for result in self.under_way]
+        self.under_way = [
+            result._replace(status=STOPPED) if only is None or result.task.name in only
+            else result for result in self.under_way]

@@ -30,12 +30,12 @@ LEVELS = {
     'errors': 0, 'clock': 0, 'events': 0, 'sharing': 0, 'strictjson': 0,
     'wording': 0.5,
     'files': 1, 'schema': 1, 'retry': 1, 'limits': 1, 'graph': 1, 'placeholders': 1,
-    'layout': 1, 'report.markup': 1, 'report.drawing': 2, 'diagram': 4.6, 'report.graphs': 4.7,
+    'layout': 1, 'legend': 1, 'blueprint': 2.1, 'report.markup': 1, 'report.drawing': 2,
+    'diagram': 4.6, 'report.graphs': 4.7,
     'imports': 1.5, 'spelling': 1.5, 'documents': 1.5, 'keys': 1.55, 'rules': 1.6,
-    'locks': 2, 'definition': 2, 'offline': 2, 'processor': 2, 'report.metrics': 2.6,
-    'isolation': 2, 'settings': 2,
-    'producers': 2.5, 'state.names': 3, 'state.index': 3, 'standing': 3.5,
-    'items': 3.2, 'workspace': 3, 'database': 3,
+    'oslocks': 1.9, 'locks': 2, 'definition': 2, 'offline': 2, 'processor': 2,
+    'report.metrics': 2.6, 'isolation': 2, 'settings': 2,
+    'producers': 2.5, 'state.names': 3, 'items': 3.2, 'workspace': 3, 'database': 3,
     'state.run': 3.5, 'state.stage': 3.5, 'state.marker': 3.5, 'state.checkpoint': 3.5,
     'environment': 3.5, 'state.lines': 3, 'state.items': 3.6, 'state.history': 3.6, 'buckets': 3.5,
     'state.entries': 3, 'state.snapshots': 3.2,
@@ -43,18 +43,24 @@ LEVELS = {
     'permits': 4, 'work.entries': 3, 'work.tables': 3.8, 'work.store': 4, 'work.worker': 8,
     'work.orchestrator': 8.1,
     'launch.job': 4, 'launch.boot': 4, 'launch.channel': 4, 'launch.processes': 4,
-    'launch.capture': 4.1, 'launch.watch': 4.2, 'launch.keeper': 4.2, 'launch.posix': 4.3,
+    'launch.capture': 4.1, 'launch.watch': 4.2, 'launch.ready': 4.1, 'launch.ending': 4.1,
+    'launch.keeper': 4.2, 'launch.seed': 4.25, 'launch.posix': 4.3,
     'launch.linux': 4.4, 'launch.windows': 4.4, 'launch.system': 4.5,
     'fence': 4.1, 'jobs': 4.2,
     'ledger': 4.5, 'facts': 5, 'harvest': 5, 'result': 5, 'commit': 5, 'plan': 5.5,
     'agenda': 5.5, 'holds': 5.5, 'groundwork': 5.8, 'telling': 5.8,
     'task': 6, 'rehearsal': 6, 'selection': 6, 'scheduler': 6.5,
-    'register': 5.6, 'shortcut': 5.7, 'session': 4, 'outline': 4.1, 'run': 7,
+    'report.chain': 3.1, 'report.trail': 3.2, 'report.heads': 3.6, 'report.audit': 3.7,
+    'source': 6.7, 'run': 7,
     'report.console': 8, 'report.rehearsed': 8.2, 'report.log': 8.2, 'report.textfile': 2.5,
-    'commands.flags': 8.5, 'commands.signals': 8.5, 'commands.listeners': 8.5,
-    'commands.swift': 8.8, 'plainly': 0, 'parser': 9.4,
-    'commands.run': 9, 'commands.plan': 9, 'commands.why': 9,
-    'commands.doctor': 9, 'commands.graph': 9, 'cli': 9.5,
+    'report.terminal': 8.1, 'report.tally': 8, 'report.overview': 8.2, 'report.sources': 8.3,
+    'report.live': 8.4,
+    'commands.flags': 8.5, 'commands.run': 9, 'commands.plan': 9, 'commands.why': 9,
+    'commands.doctor': 9, 'commands.graph': 9, 'commands.schema': 9,
+    'commands.validate': 9, 'cli': 9.5,
+    'state.index': 3, 'standing': 3.5, 'register': 5.6, 'shortcut': 5.7, 'session': 4,
+    'outline': 4.3, 'plainly': 0, 'parser': 9.4, 'commands.signals': 8.5,
+    'commands.listeners': 8.5, 'commands.swift': 8.8,
     'commands.queue.opening': 8.6, 'commands.queue.enqueue': 9, 'commands.queue.import': 9,
     'commands.queue.stats': 9, 'commands.queue.list': 9, 'commands.queue.show': 9,
     'commands.queue.retry_failed': 9, 'commands.queue.pause': 9, 'commands.queue.resume': 9,
@@ -68,7 +74,8 @@ LEVELS = {
 PACKAGES = ('', 'state', 'launch', 'report', 'commands', 'commands.queue', 'embedding', 'work')
 
 #: They run inside the processor: what is true of the runner's own process is not true of them.
-IN_THE_PROCESSOR = ('processor', 'launch.boot', 'launch.keeper', 'isolation')
+IN_THE_FORK = ('launch.boot', 'launch.keeper', 'launch.ready', 'launch.ending', 'launch.seed')
+IN_THE_PROCESSOR = ('processor', *IN_THE_FORK, 'isolation')
 
 #: Standard modules that are imported where they are used, by everybody, and why.
 LATE = {
@@ -89,12 +96,14 @@ LATE = {
     '_socket': 'needed only to hand descriptors to a keeper',
     'array': 'needed only to hand descriptors to a keeper',
     'marshal': 'needed only to talk to a keeper',
+    'hmac': 'needed only with a key for the audit',
     'gc': 'needed only in a keeper',
     'resource': 'POSIX only',
     'subprocess': 'slow; needed only when something is launched',
     'tempfile': 'slow; needed only for a bug',
     'threading': 'slow; needed on Windows, and by programs with threads of their own',
     'traceback': 'slow; needed only for a bug',
+    'unicodedata': 'large; needed only for names that are not ASCII',
     'warnings': 'needed only when a source is new',
 }
 
@@ -118,13 +127,14 @@ OWNED_MODULES = {
     'importlib': ('cli',),
     'subprocess': ('launch.posix', 'launch.linux', 'launch.windows', 'launch.system'),
     'selectors': ('launch.posix',),
-    'ctypes': ('launch.windows', 'sharing', 'isolation', 'launch.boot'),
+    'ctypes': ('launch.windows', 'sharing', 'isolation', 'launch.boot', 'report.terminal'),
     'threading': ('launch.windows', 'sharing', 'limits', 'embedding.papers',
                   'embedding.coordinator', 'database', 'work.orchestrator'),
     'sqlite3': ('database',),
     'queue': ('launch.windows',),
-    'fcntl': ('locks', 'files'),
-    'msvcrt': ('locks',),
+    'fcntl': ('oslocks', 'locks', 'files'),
+    'msvcrt': ('oslocks',),
+    'hmac': ('report.chain',),
     'signal': ('launch.posix', 'launch.linux', 'launch.windows', 'commands.signals', 'retry'),
     'argparse': ('parser',),
     'tempfile': ('cli',),
@@ -146,13 +156,13 @@ OWNED_NAMES = {
     # How a run is listened to belongs to the command, what a signal is called to `retry`.
     'signal.signal': ('commands.signals',),
     'sys.exit': ('launch.boot',),
-    'sys.modules': ('launch.boot', 'launch.keeper'),
+    'sys.modules': IN_THE_FORK,
 }
 
 #: The same for many names at once.
 OWNED_PATTERNS = {
     r'os\.(link|symlink|remove|removedirs|fdatasync|sync)': (),
-    r'os\.(chdir|_exit)': ('launch.keeper', 'isolation'),
+    r'os\.(chdir|_exit)': ('launch.keeper', 'launch.ready', 'launch.ending', 'isolation'),
     r'os\.(fork\w*|kill|killpg|wait\w*|system|popen|exec\w+|spawn\w+|posix_spawn\w*|pidfd_open'
     r'|abort|setsid|setpgid)': ('isolation', *_LAUNCH),
     r'os\.(environb?|getenvb?|putenv|unsetenv|getcwdb?)|sys\.(argv|_*(stdin|stdout|stderr)_*)':
@@ -161,12 +171,14 @@ OWNED_PATTERNS = {
 
 #: Private names of the standard library that there is no way around.
 PRIVATE = {('launch.windows', '_handle'): 'subprocess shows the handle of a process nowhere else',
-           ('launch.boot', '_getframe'): 'a hook learns only from it which line was refused'}
+           ('launch.boot', '_getframe'): 'a hook learns only from it which line was refused',
+           ('launch.ready', '_data'): 'the order of variables is in no other place',
+           ('launch.ending', '_count'): 'the number of threads, without the module for them'}
 
 #: Built-in functions that these modules alone may call.
 OWNED_CALLS = {
     'print': (), 'input': (), 'exit': (), 'quit': (), 'breakpoint': (), 'globals': (),
-    'eval': (), 'exec': ('launch.boot', 'launch.keeper'),
+    'eval': (), 'exec': ('launch.boot', 'launch.seed'),
     'compile': ('launch.boot',),
     '__import__': ('launch.boot',),
 }
@@ -192,7 +204,7 @@ HARMLESS_TEXTS = {
 
 #: Who may catch everything without raising it again: the last line of the program, and of a
 #: processor's; and what calls a function of an embedding program for it.
-LAST_LINE = ('cli', 'launch.boot', 'launch.keeper', 'embedding.coordinator',
+LAST_LINE = ('cli', 'launch.boot', 'launch.seed', 'launch.ending', 'embedding.coordinator',
              'embedding.retrying', 'work.worker', 'work.orchestrator')
 
 LINES_PER_MODULE = 400
@@ -348,7 +360,7 @@ def imports_from_the_defining_module(module: Module) -> Found:
 
 
 def imports_own_modules_at_its_top(module: Module) -> Found:
-    if module.name == 'launch.keeper':
+    if module.name == 'launch.seed':
         # It finds the package only when it was told where it is, and forgets it again.
         return []
     return [f'{module.name}:{own.line}: imports {own.module} inside a function'
@@ -458,7 +470,7 @@ def says_what_it_is_for(module: Module) -> Found:
 
 
 def postpones_annotations(module: Module) -> Found:
-    if module.name in ('launch.boot', 'launch.keeper'):
+    if module.name in IN_THE_FORK:
         # What they import a fresh interpreter would not have.
         return []
     is_there = any(isinstance(node, ast.ImportFrom) and node.module == '__future__'

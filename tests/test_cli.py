@@ -263,6 +263,9 @@ class Defective:
     def flush(self) -> None:
         pass
 
+    def isatty(self) -> bool:
+        return False
+
 
 def test_a_bug_is_one_line_and_a_log_with_the_traceback(run, workspace, monkeypatch):
     workspace.simple()

@@ -267,6 +267,19 @@ def test_jobs_are_asked_to_end_and_killed_after_their_grace_or_at_once(yard, tex
     assert (ended.exit_code, ended.stopped) == (code, INTERRUPTED)
 
 
+def test_some_jobs_can_be_asked_to_end_while_others_go_on(yard):
+    for name in ('one', 'other'):
+        yard.start(POLITE.replace('up > up', f'up > {name}'), name=f'bin/{name}.sh', task=name)
+        yard.await_file(name)
+
+    yard.launcher.stop_all(INTERRUPTED, only=['one'])
+
+    assert [ended.task for ended in yard.ends()] == ['one']
+    assert list(yard.launcher.running) == ['other']
+    yard.launcher.stop_all(INTERRUPTED, at_once=True)
+    assert [ended.task for ended in yard.ends()] == ['other']
+
+
 def test_a_second_request_kills_what_was_only_asked(yard):
     yard.start(DEAF, grace_s=PATIENCE_S)
     yard.await_file('up')

@@ -63,6 +63,16 @@ def test_locks_of_stages_and_runs_lie_apart(tmp_path):
     assert locks.run_lock(root, 'x') == os.path.join(root, 'locks', '.run', 'x.lock')
 
 
+def test_an_entry_of_the_queue_has_one_of_256_locks_of_its_stage(tmp_path):
+    root = str(tmp_path)
+    paths = [locks.entry_lock(root, 'work', f'e{number}') for number in range(5000)]
+
+    assert len(set(paths)) == 256
+    assert {os.path.dirname(path) for path in paths} == {os.path.join(root, 'locks', 'work')}
+    # On some systems these two are the same file.
+    assert locks.entry_lock(root, 'work', 'Paper') == locks.entry_lock(root, 'work', 'paper')
+
+
 def test_locks_of_limits_and_quotas_lie_apart_whatever_their_keys_are(tmp_path):
     root = str(tmp_path)
     folder = os.path.join(root, 'locks', '.limit')
@@ -105,6 +115,20 @@ def test_what_this_process_holds_it_cannot_take_again(path):
     _take(path).release()
 
 
+@pytest.mark.skipif(os.name == 'nt', reason='Windows has no shared locks')
+def test_a_shared_lock_keeps_out_who_wants_it_alone(path):
+    one, other = locks.try_lock(path, is_shared=True), locks.try_lock(path, is_shared=True)
+
+    assert one is not None and other is not None
+    assert locks.try_lock(path) is None
+    one.release()
+    assert locks.try_lock(path) is None
+    other.release()
+    alone = _take(path)
+    assert locks.try_lock(path, is_shared=True) is None
+    alone.release()
+
+
 def test_what_another_process_holds_is_busy_until_it_ends(path, holder):
     assert locks.try_lock(path) is None
 
@@ -112,6 +136,18 @@ def test_what_another_process_holds_is_busy_until_it_ends(path, holder):
     holder.wait()
 
     _take(path).release()
+
+
+def test_who_looks_whether_a_lock_is_held_changes_nothing(path):
+    assert not locks.is_held(path)
+    assert not os.path.exists(path)
+    with _take(path):
+        assert locks.is_held(path)
+    assert not locks.is_held(path)
+    assert os.listdir(os.path.dirname(path)) == [os.path.basename(path)]
+    os.unlink(path)
+    os.mkfifo(path)
+    assert not locks.is_held(path)
 
 
 def test_a_killed_holder_blocks_nobody(path, holder):

@@ -42,7 +42,7 @@ def test_a_run_of_every_kind_of_ending_is_counted(tell):
         TaskDone('b', 'now', 0.25, 2, 'key'),
         ended('c'), TaskFailed('c', 'now', 1.5, 1, 'permanent', 'exit code 65', '', ()),
         ended('d'), TaskInterrupted('d', 'now', 1.5, 1), TaskCancelled('e', 'c failed'),
-        RunEnded('r1', 'end', 9.87654321, 'failed'))
+        RunEnded('r1', 'end', 9.87654321, 'failed', 'abc'))
 
     assert found == {
         'runId': 'r1', 'timestamp': 'end', 'pipeline': 'demo', 'state': 'failed',
@@ -58,7 +58,7 @@ def test_a_run_of_every_kind_of_ending_is_counted(tell):
         'totalStages': 5, 'okStages': 1, 'skippedStages': 1, 'failedStages': 1,
         'cancelledStages': 1, 'blockedStages': 0, 'interruptedStages': 1,
         'durationSec': 9.876543, 'retries': 1,
-        'attempts': 4, 'throttled': 0, 'throttledSec': 0.0, 'workers': 1}
+        'attempts': 4, 'throttled': 0, 'throttledSec': 0.0, 'workers': 1, 'auditHead': 'abc'}
 
 
 def test_what_was_never_told_about_was_cancelled(tell):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -91,6 +92,11 @@ def test_while_a_run_goes_on_its_record_says_so_and_its_id_is_taken(engine):
     free.release()
 
 
+def audit_head(engine):
+    last = engine.workspace.read('state/audit_head.jsonl').splitlines()[-1]
+    return json.loads(last)['hash']
+
+
 def test_events_begin_with_the_start_and_end_with_the_end(engine):
     engine.launcher.will('work', Ending(after_s=1.5))
     engine.run()
@@ -99,7 +105,7 @@ def test_events_begin_with_the_start_and_end_with_the_end(engine):
                                    'RunEnded']
     assert engine.sink.events[0] == RunStarted('r1', 'test', NOON, ('work',))
     assert engine.sink.events[-1] == RunEnded(
-        'r1', '2023-11-14T22:13:21.500000+00:00', 1.5, 'completed')
+        'r1', '2023-11-14T22:13:21.500000+00:00', 1.5, 'completed', audit_head(engine))
 
 
 def test_a_failed_run_says_what_failed_first(engine):
@@ -460,6 +466,7 @@ def test_metrics_of_a_success_and_a_skip(engine):
         'failedStages': 0, 'cancelledStages': 0, 'blockedStages': 0, 'interruptedStages': 0,
         'durationSec': 3.5,
         'retries': 1, 'attempts': 2, 'throttled': 0, 'throttledSec': 0.0, 'workers': 1,
+        'auditHead': engine.workspace.json('state/run_r1.json')['auditHead'],
         'stages': [{'stage': 'work', 'status': 'ok', 'durationSec': 3.0, 'attempts': 2,
                     'retries': 1}]}
     assert statuses(engine, 'r2') == {'work': 'skipped'}

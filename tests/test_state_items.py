@@ -443,3 +443,42 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path, again):
         assert found.fault == ''
         turns = {int(key[:-2]) for key in keys}
         assert turns in ({last}, {last + 1}), (turns, last)
+
+
+# -- looking again -------------------------------------------------------------------
+
+def test_what_others_wrote_meanwhile_is_taken_in_without_reading_all_of_it_again(
+        journal, again, monkeypatch):
+    journal.append([marker(number) for number in range(200)])
+    other = again()
+    size = os.path.getsize(journal.path)
+    journal.append([marker(200)])
+    n_read = []
+    plain = os.read
+    monkeypatch.setattr(os, 'read', lambda fd, n: n_read.append(plain(fd, n)) or n_read[-1])
+
+    assert other.load() == ''
+
+    assert sum(map(len, n_read)) == os.path.getsize(journal.path) - size
+    monkeypatch.undo()
+    assert state_of(other) == state_of(journal)
+
+
+@pytest.mark.parametrize('happens', ['compacted', 'removed', 'set aside'])
+def test_a_journal_that_is_another_one_meanwhile_is_read_anew(journal, again, happens):
+    journal.append([marker(1)])
+    other = again()
+    if happens == 'compacted':
+        journal.compact_bytes = 0
+        for _ in range(9):
+            journal.append([marker(2)])
+    else:
+        os.unlink(journal.path)
+    if happens == 'set aside':
+        again().append([marker(3)])
+
+    assert other.load() == ''
+
+    assert sorted(other.tasks()) == {
+        'compacted': [marker(1).task, marker(2).task], 'removed': [],
+        'set aside': [marker(3).task]}[happens]

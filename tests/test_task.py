@@ -21,6 +21,7 @@ from stagerunner.events import TaskStarted
 from stagerunner.events import Warned
 from stagerunner.facts import Observer
 from stagerunner.fingerprint import Digests
+from stagerunner.holds import Holds
 from stagerunner.launch.job import INTERRUPTED
 from stagerunner.launch.job import TIMED_OUT
 from stagerunner.launch.job import Exit
@@ -73,7 +74,8 @@ class Bench:
             Setting(root, 'r1', '/usr/bin/python9', {'HOME': '/h'}, {'pid': 7, 'runId': 'r1'}),
             Observer(root, digests, '3.9', {}, Ledger(root)), self.launcher,
             self.launcher.clock, self.sink, groups,
-            Permits(root, self.launcher.clock, Rates()))
+            Holds(root, Permits(root, self.launcher.clock, Rates()), self.launcher.clock,
+                  {'pid': 7, 'runId': 'r1'}))
 
     def attempt(self, ending: Optional[Ending] = None, number: int = 1) -> Result:
         """Make one attempt, of which the process ends like this."""

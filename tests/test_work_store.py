@@ -80,7 +80,22 @@ def test_many_are_added_in_one_go_and_the_new_ones_counted(queue):
     assert queue.stats()['total'] == 3
 
 
+def test_rows_keep_their_order_whatever_is_delayed(queue, clock):
+    """The first of two with the same id counts; more rows than one statement takes."""
+    rows = [{'artifact_id': f'e{number % 300}', 'artifact': number,
+             'delay_sec': number % 3 and number} for number in range(600)]
+
+    assert queue.enqueue_many(rows) == 300
+    clock.advance(300)
+
+    found = queue.lease('w', 600, 60)
+    assert [(job['artifact_id'], job['artifact_json']) for job in found] == [
+        (f'e{number}', str(number)) for number in range(300)]
+    assert queue.stats()['in_progress'] == 300
+
+
 @pytest.mark.parametrize(('row', 'said'), [
+    pytest.param(['artifact_id'], 'expected an object', id='no-object'),
     pytest.param({'artifact': 1}, 'artifact_id', id='no-id'),
     pytest.param({'artifact_id': '', 'artifact': 1}, 'artifact_id', id='empty-id'),
     pytest.param({'artifact_id': 'x'}, 'has no artifact', id='no-artifact'),

@@ -32,6 +32,8 @@ COMMANDS = {
     'plan': 'Say what a run would do and why, and change nothing.',
     'why': 'Say why a stage would run or be skipped, with old and new values.',
     'graph': 'Draw the stages of a pipeline and what waits for what.',
+    'validate': 'Check a definition, its config and its processors, and run nothing.',
+    'schema': 'Print the JSON Schema of a definition or a config, for editors.',
     'queue enqueue': 'Put one entry into the durable queue; one that is there already stays.',
     'queue import': 'Put all rows of a file into the durable queue, or none of them.',
     'queue stats': 'Tell how many entries of the queue are in which state.',
@@ -64,6 +66,10 @@ class System(NamedTuple):
         import random
 
         return random.uniform(-1, 1)
+
+    def load(self, name: str) -> Any:
+        """Return a module of the package that only some calls of a command need."""
+        return importlib.import_module(f'stagerunner.{name}')
 
 
 def main(argv: Optional[List[str]] = None) -> int:

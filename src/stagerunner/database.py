@@ -80,20 +80,22 @@ class Database:
         """Hold the lock and a transaction: the body's changes are kept all, or none of them."""
         import sqlite3
 
-        with self._turn():
+        self._take_turn()
+        try:
+            connection = self._connection()
+            connection.execute('BEGIN IMMEDIATE')
             try:
-                connection = self._connection()
-                connection.execute('BEGIN IMMEDIATE')
-                try:
-                    yield connection
-                    connection.execute('COMMIT')
-                finally:
-                    if connection.in_transaction:
-                        connection.execute('ROLLBACK')
-            except sqlite3.Error as error:
-                # What it knows of the file may be wrong now; the next turn opens it anew.
-                self._close_some(lambda opened: opened.thread is self._thread())
-                self._complain(error)
+                yield connection
+                connection.execute('COMMIT')
+            finally:
+                if connection.in_transaction:
+                    connection.execute('ROLLBACK')
+        except sqlite3.Error as error:
+            # What it knows of the file may be wrong now; the next turn opens it anew.
+            self._close_some(lambda opened: opened.thread is self._thread())
+            self._complain(error)
+        finally:
+            self._end_turn()
 
     def read(self, query: Callable[[Any], _Found]) -> _Found:
         """Return what `query` finds at one moment of the file, with a connection of its own.
@@ -126,20 +128,32 @@ class Database:
     def close(self) -> None:
         """Close the connections of all threads; the next use opens the file again."""
         if self._pid == os.getpid() and self._opened:
-            with self._turn():
+            self._take_turn()
+            try:
                 self._close_some(lambda opened: True)
+            finally:
+                self._end_turn()
         self._turns.close()
 
     # -- the lock --------------------------------------------------------------------
 
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _take_turn(self) -> None:
         if self._pid != os.getpid():
             _INHERITED.extend(self._opened)
             self._forget()
         # The first lock is for threads, which `Turns` does not keep apart.
-        with self._mutex, self._turns:
-            yield
+        self._mutex.acquire()
+        try:
+            self._turns.__enter__()
+        except BaseException:
+            self._mutex.release()
+            raise
+
+    def _end_turn(self) -> None:
+        try:
+            self._turns.__exit__()
+        finally:
+            self._mutex.release()
 
     def _forget(self) -> None:
         import threading

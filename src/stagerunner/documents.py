@@ -29,8 +29,13 @@ def read_document(path: str, flag: str) -> Any:
 
 def refuse(path: str, document: Any, faults: List[Fault]) -> NoReturn:
     """Raise `DefinitionError` with every fault, once each, in the order of the file."""
-    lines = [fault.line(_shown(path)) for fault in in_file_order(faults, document)]
-    raise DefinitionError(tuple(dict.fromkeys(lines)))
+    raise DefinitionError(tuple(fault_lines(path, document, faults)))
+
+
+def fault_lines(path: str, document: Any, faults: List[Fault]) -> List[str]:
+    """Return every fault as a line, once each, in the order of the file."""
+    return list(dict.fromkeys(fault.line(_shown(path))
+                              for fault in in_file_order(faults, document)))
 
 
 def _shown(path: str) -> str:

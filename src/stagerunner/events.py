@@ -248,6 +248,8 @@ class RunEnded(NamedTuple):
     at: str
     duration_s: float
     state: str
+    #: The hash of the audit's last entry for this run; empty in the audit itself.
+    audit_head: str = ''
 
 
 class Sink:

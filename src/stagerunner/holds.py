@@ -55,6 +55,13 @@ class Holds:
             self.noted[task.stage.name] = True
             self.locks[task.stage.name].note(dict(self.holder, task=task.name, since=since))
 
+    def may_publish(self, task: Task) -> bool:
+        """True as long as nobody else can have been given the work: here that is always so."""
+        return True
+
+    def let_go(self, task: str) -> None:
+        """Give back what is held for one task alone: here nothing."""
+
     def release(self, stage: str) -> None:
         """Let a stage go."""
         lock = self.locks.pop(stage, None)
@@ -71,9 +78,10 @@ class Holds:
     def permit(self, task: Task) -> Union[None, Grant, Shortage]:
         """Take what a stage needs of limits and quotas; None: it needs nothing."""
         stage = task.stage
-        if not (stage.limits or stage.quota):
+        limits = stage.limits if task.item is None else (*stage.limits, *task.item.limits)
+        if not (limits or stage.quota):
             return None
-        return self.permits.take(stage.limits, [(use.name, use.tokens) for use in stage.quota])
+        return self.permits.take(limits, [(use.name, use.tokens) for use in stage.quota])
 
     def refused(self, task: Task, attempt: int, shortage: Shortage) -> Result:
         """Report what is lacking; a stage that will not wait for a quota has failed."""

@@ -91,6 +91,8 @@ class Kernel:
 
         self._ctypes = ctypes
         self._libc = ctypes.CDLL(None, use_errno=True)
+        #: Made once: what is made in a fork copies pages.
+        self._death_signal = [_PR_SET_PDEATHSIG, *map(ctypes.c_ulong, (9, 0, 0, 0))]
 
     def _checked(self, result: int, what: str) -> int:
         if result < 0:
@@ -115,7 +117,15 @@ class Kernel:
 
     def die_with_parent(self) -> None:
         """Be killed when the thread that started this process ends."""
-        self.prctl(_PR_SET_PDEATHSIG, 9)
+        self._checked(self._libc.prctl(*self._death_signal), 'prctl')
+
+    def write_memory(self, address: int, data: bytes) -> None:
+        """Overwrite bytes of this process."""
+        self._ctypes.memmove(address, data, len(data))
+
+    def leave(self, exit_code: int) -> None:
+        """End this process as C does, exit(3): Python's own end comes before or not at all."""
+        self._libc.exit(exit_code)
 
     def unshare(self, flags: int) -> None:
         """Leave the namespaces of the parent."""

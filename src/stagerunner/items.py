@@ -71,6 +71,8 @@ class Item(NamedTuple):
     stem: str
     content: Optional[bytes] = None
     is_found: bool = False
+    #: Keys of limits that its tasks take beside those of their stage.
+    limits: Tuple[str, ...] = ()
 
 
 def encode(name: str) -> str:
@@ -118,6 +120,23 @@ def expand(root: str, collection: str, items: Items) -> Tuple[Item, ...]:
         found = _rows(root, collection, str(items.source), items.id_key)
     _check_names(collection, found)
     return tuple(found)
+
+
+def entry_item(root: str, collection: str, artifact_id: str, artifact: Any,
+               limits: Tuple[str, ...] = ()) -> Item:
+    """Return a queue entry as a member of a collection, whose file holds its artifact."""
+    encoded = encode(artifact_id)
+    names = StateNames(root)
+    return _listed(artifact_id, encoded, names.relative(names.item_file(collection, encoded)),
+                   _canonical(artifact).encode('ascii') + b'\n')._replace(limits=limits)
+
+
+def former_item(root: str, collection: str, encoded: str) -> Optional[Item]:
+    """Return an entry of which only its encoded id is known; None when that was cut."""
+    if '~' in encoded:
+        return None
+    text = re.sub('%([0-9A-F]{2})', lambda found: chr(int(found.group(1), 16)), encoded)
+    return entry_item(root, collection, text.encode('latin-1').decode('utf-8', 'replace'), {})
 
 
 def _listed(name: str, encoded: str, path: str, content: Optional[bytes] = None) -> Item:

@@ -19,6 +19,7 @@ from stagerunner.schema import ListOf
 from stagerunner.schema import Mapping
 from stagerunner.schema import Number
 from stagerunner.schema import Record
+from stagerunner.schema import Rule
 from stagerunner.schema import Text
 from stagerunner.schema import Where
 from stagerunner.schema import describe
@@ -121,6 +122,40 @@ def _collection_complaint(name: str) -> Optional[str]:
     return name_complaint(name)
 
 
+# -- the same rules as patterns --------------------------------------------------
+
+#: No character of these is printable; of those beyond only Python knows.
+_CONTROLS = (r'\u0000-\u001f\u007f-\u00a0\u00ad\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f'
+             r'\u3000\ue000-\uf8ff\ufeff\ufff9-\ufffb')
+
+
+def _any_case(word: str) -> str:
+    return ''.join(f'[{c.upper()}{c.lower()}]' if c.isalpha() else c for c in word)
+
+
+_NO_DEVICE = ('(?!(?:' + '|'.join(map(_any_case, ('con', 'prn', 'aux', 'nul')))
+              + f'|(?:{_any_case("com")}|{_any_case("lpt")})[1-9])' + r'(?:\.|$))')
+_NAME_PATTERN = r'[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?$'
+
+#: Paths that stay in the workspace, and those that do not lead into the files of the runner.
+_INSIDE_PATTERN = (rf'(?!/|[A-Za-z]:|(?:.*/)?\.\.(?:/|$)|.*[^/]{{{LONGEST_NAME + 1}}})'
+                   rf'[^\\{_CONTROLS}]{{1,{LONGEST_PATH}}}$')
+_NOT_RESERVED = (r'(?!(?:.*/)?\.(?:[^/]*\.)?(?:(?:done|partial)(?:/|$)|done\.corrupt-))')
+
+_NAME_RULE = Rule(name_complaint, f'^{_NO_DEVICE}{_NAME_PATTERN}')
+_TITLE = Rule(_title_complaint, f'^[^{_CONTROLS}]{{0,200}}$')
+_PLAIN = Rule(_plain_complaint, f'^[^{_CONTROLS}]*$')
+_INSIDE = Rule(_inside_complaint, f'^{_INSIDE_PATTERN}')
+_INPUT = Rule(_input_complaint,
+              rf'^(?!(?:.*[/\\])?\.\.(?:[/\\]|$))[^{_CONTROLS}]*$')
+_OUTPUT = Rule(_output_complaint, f'^{_NOT_RESERVED}{_INSIDE_PATTERN}')
+_A_VARIABLE = Rule(_variable_complaint,
+                   f'^(?!{_any_case(RESERVED_PREFIX)})[A-Za-z_][A-Za-z0-9_]*$')
+_QUOTA_NAME = Rule(_quota_complaint, f'^[^{_CONTROLS}]{{1,200}}$')
+_COLLECTION = Rule(_collection_complaint,
+                   f'^(?!(?:{"|".join(CHECKPOINT_KEYS)})$){_NO_DEVICE}{_NAME_PATTERN}')
+
+
 # -- the table -----------------------------------------------------------------
 
 #: How a failed stage is tried again; the defaults of the contract.
@@ -157,29 +192,29 @@ QUOTA_USE = Record({
     'wait': Key(Flag(), True),
 })
 
-_TOKEN_NAME = Text(_title_complaint)
+_TOKEN_NAME = Text(_TITLE)
 
 #: Keys that `defaults` may have as well.
 _SHARED = {
-    'outputs': Key(ListOf(Text(_output_complaint)), []),
+    'outputs': Key(ListOf(Text(_OUTPUT)), []),
     'params': Key(Mapping(AnyJson()), {}),
-    'env': Key(Mapping(Text(may_be_empty=True), _variable_complaint), {}),
+    'env': Key(Mapping(Text(may_be_empty=True), _A_VARIABLE), {}),
     'idempotency': Key(IDEMPOTENCY, {}),
     'checkpoint': Key(CHECKPOINT, {}),
     'retry': Key(RETRY, {}),
     'timeoutSec': Key(Number(0, above=True), None),
     'graceSec': Key(Number(0, 3600), 5),
     'cleanEnv': Key(Flag(), False),
-    'secretEnv': Key(ListOf(Text(_variable_complaint)), []),
+    'secretEnv': Key(ListOf(Text(_A_VARIABLE)), []),
     'resources': Key(RESOURCES, {}),
     'network': Key(Choice('deny', 'allow'), 'deny'),
     'files': Key(Choice('open', 'declared'), 'open'),
-    'dependsOn': Key(ListOf(Text(name_complaint)), []),
+    'dependsOn': Key(ListOf(Text(_NAME_RULE)), []),
     'maxWorkers': Key(Number(1, whole=True), None),
     'stopOnFailure': Key(Flag(), True),
     'quota': Key(ByKind('a name or an object', text=_TOKEN_NAME, record=Mapping(
         ByKind('a number or an object', number=Number(1, whole=True), record=QUOTA_USE),
-        _quota_complaint)), None),
+        _QUOTA_NAME)), None),
     'limit': Key(ByKind('a name or a list of names', text=_TOKEN_NAME,
                         entries=ListOf(_TOKEN_NAME)), None),
 }
@@ -189,27 +224,35 @@ _SPELLINGS = {'max_workers': 'maxWorkers', 'stop_on_failure': 'stopOnFailure'}
 
 #: What a job may have of its own; everything else comes from its stage.
 JOB = Record({
-    'name': Key(Text(name_complaint), required=True),
-    'processor': Key(Text(_inside_complaint), None),
-    'inputs': Key(ListOf(Text(_input_complaint)), None),
-    'outputDir': Key(Text(_output_complaint), None),
+    'name': Key(Text(_NAME_RULE), required=True),
+    'processor': Key(Text(_INSIDE), None),
+    'inputs': Key(ListOf(Text(_INPUT)), None),
+    'outputDir': Key(Text(_OUTPUT), None),
     'params': Key(Mapping(AnyJson()), None),
     'env': Key(_SHARED['env'].checker, None),
 })
 
 STAGE = Record(dict({
-    'name': Key(Text(name_complaint), required=True),
-    'processor': Key(Text(_inside_complaint), required=True),
-    'inputs': Key(ListOf(Text(_input_complaint)), []),
-    'outputDir': Key(Text(_output_complaint), required=True),
-    'jobs': Key(ListOf(ByKind('a name or an object', text=Text(name_complaint), record=JOB),
+    'name': Key(Text(_NAME_RULE), required=True),
+    'processor': Key(Text(_INSIDE), required=True),
+    'inputs': Key(ListOf(Text(_INPUT)), []),
+    'outputDir': Key(Text(_OUTPUT), required=True),
+    'jobs': Key(ListOf(ByKind('a name or an object', text=Text(_NAME_RULE), record=JOB),
                        at_least=1), None),
-    'forEach': Key(Text(name_complaint), None),
+    'forEach': Key(Text(_NAME_RULE), None),
 }, **_SHARED), spellings=_SPELLINGS)
+
+
+#: What a collection can be made of.
+KINDS = ('glob', 'list', 'jsonl', 'queue')
 
 
 class _Collection(Record):
     """Where the members of a collection come from: one of a few ways."""
+
+    more = {'oneOf': [{'required': [kind]} for kind in KINDS],
+            'dependencies': {'id': ['jsonl'], 'jsonl': ['id']},
+            'properties': {'queue': {'const': True}, 'list': {'uniqueItems': True}}}
 
     def check(self, value: Any, where: Where, faults: List[Fault]) -> Any:
         given = super().check(value, where, faults)
@@ -232,24 +275,21 @@ class _Collection(Record):
         return given
 
 
-#: What a collection can be made of.
-KINDS = ('glob', 'list', 'jsonl', 'queue')
-
 ITEMS = _Collection({
-    'glob': Key(Text(_input_complaint), None),
+    'glob': Key(Text(_INPUT), None),
     'list': Key(ListOf(Text()), None),
-    'jsonl': Key(Text(_input_complaint), None),
+    'jsonl': Key(Text(_INPUT), None),
     'id': Key(Text(), None),
     'queue': Key(Flag(), None),
 })
 
 PIPELINE = Record({
     '$schema': Key(Text()),
-    'name': Key(Text(_title_complaint), required=True),
-    'version': Key(Text(_title_complaint), '0'),
-    'items': Key(Mapping(ITEMS, _collection_complaint), {}),
+    'name': Key(Text(_TITLE), required=True),
+    'version': Key(Text(_TITLE), '0'),
+    'items': Key(Mapping(ITEMS, _COLLECTION), {}),
     'defaults': Key(Record(_SHARED, spellings=_SPELLINGS), {}),
-    'python': Key(Text(_plain_complaint), None),
+    'python': Key(Text(_PLAIN), None),
     'keepRuns': Key(Number(1, whole=True), 200),
     'stages': Key(ListOf(STAGE, at_least=1), required=True),
 }, later=('onSuccess', 'onFailure'))

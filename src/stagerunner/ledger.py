@@ -12,6 +12,7 @@ from typing import Dict
 from typing import List
 from typing import Optional
 from typing import Sequence
+from typing import Set
 from typing import Tuple
 
 from stagerunner.errors import Unreadable
@@ -41,7 +42,7 @@ class _Book:
         self.tasks = 0
 
     def load(self) -> None:
-        """Read the journal again."""
+        """Read what is new in the journal."""
         self.fault = self.journal.load() or self.fault
         self.is_void = self.journal.is_complete and not os.path.lexists(
             marker_path(self.home, self.stage))
@@ -55,10 +56,12 @@ class Ledger:
         self.books: Dict[str, _Book] = {}
 
     def _book(self, task: Task) -> _Book:
-        stage = task.stage.name
+        return self._book_of(task.stage.name, task.home)
+
+    def _book_of(self, stage: str, home: str) -> _Book:
         book = self.books.get(stage)
         if book is None:
-            book = _Book(ItemJournal(self.names, stage), task.home, stage)
+            book = _Book(ItemJournal(self.names, stage), home, stage)
             book.load()
             self.books[stage] = book
         return book
@@ -141,6 +144,12 @@ class Ledger:
             return False
         return marker is not None and marker.key == key
 
+    def names_done(self, group: Group) -> List[str]:
+        """Return the tasks of a fan-out that succeeded at some time, also in other processes."""
+        book = self._book_of(group.stage.name, group.home)
+        book.load()
+        return list(book.journal.tasks())
+
     def gone(self, group: Group) -> List[str]:
         """Return the tasks that succeeded once and are none any more."""
         book = self.books.get(group.stage.name)
@@ -166,6 +175,8 @@ class Claims:
         self.ledger = ledger
         self.groups = groups
         self.members: Dict[str, Dict[str, str]] = {}
+        #: Of stages that the queue feeds, the tasks that were looked at.
+        self.seen: Dict[str, Set[str]] = {}
 
     def below(self, folder: str, task: Task) -> Others:
         """Return what other tasks than this one published below a folder."""
@@ -175,6 +186,9 @@ class Claims:
             if not group.is_fan_out:
                 self._add(plain, group.task(0))
                 continue
+            if group.is_fed:
+                found.append(self._fed(group))
+                continue
             if group.stage.name not in self.members:
                 known: Dict[str, str] = {}
                 self.members[group.stage.name] = known
@@ -182,6 +196,18 @@ class Claims:
                     self._add(known, member)
             found.append(self.members[group.stage.name])
         return Others([plain, *found], os.path.relpath(folder, self.root), task.name)
+
+    def _fed(self, group: Group) -> Dict[str, str]:
+        """Return what entries of the queue published: those of all times, by all processes."""
+        known = self.members.setdefault(group.stage.name, {})
+        seen = self.seen.setdefault(group.stage.name, set())
+        for name in self.ledger.names_done(group):
+            if name not in seen:
+                task = group.task_of(name)
+                if task is not None:
+                    self._add(known, task)
+                seen.add(name)
+        return known
 
     def note(self, task: Task) -> None:
         """Take note that a member of a fan-out has published something."""

@@ -27,11 +27,16 @@ from typing import Tuple
 from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
 from stagerunner.errors import os_fault
+from stagerunner.files import digest_bytes
 from stagerunner.files import make_folder
 from stagerunner.files import quarantine
 from stagerunner.files import read_json
 from stagerunner.files import sync_folder
 from stagerunner.files import write_json
+from stagerunner.oslocks import try_descriptor
+from stagerunner.oslocks import unlock
+from stagerunner.oslocks import unlock_at_once
+from stagerunner.oslocks import wait_for_descriptor
 from stagerunner.spelling import encode
 
 FOLDER = 'locks'
@@ -43,17 +48,23 @@ POLL_S = 0.05
 #: What opening a link, a folder or a socket says.
 _NO_PLAIN_FILE = (errno.ELOOP, errno.EMLINK, errno.EISDIR, errno.ENXIO)
 
-#: Windows locks bytes, not files; this one lies far beyond any content.
-_BYTE = 0x40000000
-
 _OPEN = (os.O_RDWR | os.O_CREAT | getattr(os, 'O_NOFOLLOW', 0) | getattr(os, 'O_NONBLOCK', 0)
          | getattr(os, 'O_CLOEXEC', 0) | getattr(os, 'O_NOINHERIT', 0)
          | getattr(os, 'O_BINARY', 0))
+
+#: The same for one who only looks.
+_LOOK = (os.O_RDWR if os.name == 'nt' else os.O_RDONLY) | _OPEN & ~(os.O_RDWR | os.O_CREAT)
 
 
 def stage_lock(root: str, stage: str) -> str:
     """Return the path of the lock that whoever runs this stage holds."""
     return os.path.join(root, FOLDER, f'{stage}.lock')
+
+
+def entry_lock(root: str, stage: str, encoded: str) -> str:
+    """Return the path of one of a stage's 256 locks for queue entries: that of this entry."""
+    number = digest_bytes(encoded.lower().encode())[:2]
+    return os.path.join(root, FOLDER, stage, f'{number}.lock')
 
 
 def run_lock(root: str, run_id: str) -> str:
@@ -62,6 +73,11 @@ def run_lock(root: str, run_id: str) -> str:
     It lies in a folder of its own, whose name no stage can have.
     """
     return os.path.join(root, FOLDER, '.run', f'{run_id}.lock')
+
+
+def audit_lock(root: str) -> str:
+    """Return the path of the lock under which the heads of the audit are appended."""
+    return os.path.join(root, FOLDER, '.audit.lock')
 
 
 def history_lock(root: str) -> str:
@@ -134,7 +150,7 @@ class Lock:
     def release(self) -> None:
         """Let go; the lock stays held while a process that inherited it lives."""
         _unlink_quietly(f'{self.path}.json')
-        _os_unlock(self.descriptor)
+        unlock(self.descriptor)
         os.close(self.descriptor)
 
     def discard(self) -> None:
@@ -156,10 +172,11 @@ def _unlink_quietly(path: str) -> None:
         pass
 
 
-def try_lock(path: str) -> Optional[Lock]:
+def try_lock(path: str, *, is_shared: bool = False) -> Optional[Lock]:
     """Take the lock at `path`, or return None at once when somebody else has it.
 
-    What lies at `path` without being a plain file (a link, a pipe, a folder)
+    A shared one keeps out who wants it alone (nobody on Windows, which has no
+    such kind).  What lies at `path` without being a plain file (a link, a pipe)
     is set aside, never followed and never waited for.  Raises `StateError`
     when the file cannot be opened or locked at all.
     """
@@ -168,7 +185,7 @@ def try_lock(path: str) -> Optional[Lock]:
             descriptor = _open(path)
             if descriptor is None:
                 continue
-            if not _try_os_lock(descriptor):
+            if not try_descriptor(descriptor, is_shared=is_shared):
                 os.close(descriptor)
                 return None
             if _is_still(path, descriptor):
@@ -176,6 +193,27 @@ def try_lock(path: str) -> Optional[Lock]:
             os.close(descriptor)
     except OSError as error:
         raise StateError(path, os_fault(error)) from error
+
+
+def is_held(path: str) -> bool:
+    """True while somebody holds the lock at `path`; changes nothing, and makes no file.
+
+    Whoever takes a lock at the very moment may be refused: `try_lock` again
+    when this says that nobody has it.
+    """
+    try:
+        descriptor = os.open(path, _LOOK)
+    except OSError:
+        return False
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return False
+        if not try_descriptor(descriptor, is_shared=os.name != 'nt'):
+            return True
+        unlock(descriptor)
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def take_lock(path: str) -> Lock:
@@ -192,9 +230,9 @@ def take_lock(path: str) -> Lock:
             descriptor = _open(path)
             if descriptor is not None:
                 try:
-                    _wait_for_os_lock(descriptor)
+                    wait_for_descriptor(descriptor)
                 finally:
-                    _os_unlock(descriptor)
+                    unlock(descriptor)
                     os.close(descriptor)
         except OSError as error:
             raise StateError(path, os_fault(error)) from error
@@ -217,12 +255,12 @@ class Turns:
             while True:
                 descriptor = self._opened()
                 if descriptor is not None:
-                    while not _try_os_lock(descriptor):
-                        _wait_for_os_lock(descriptor)
+                    while not try_descriptor(descriptor):
+                        wait_for_descriptor(descriptor)
                         if sys.platform != 'win32':
                             break
                         # Whether it was got in time only another try can tell.
-                        _os_unlock(descriptor)
+                        unlock(descriptor)
                     if _is_still(self.path, descriptor):
                         return descriptor
                     self.close()
@@ -231,7 +269,7 @@ class Turns:
 
     def __exit__(self, *error: Any) -> None:
         if self._descriptor is not None:
-            _os_unlock_now(self._descriptor)
+            unlock_at_once(self._descriptor)
 
     def discard(self) -> None:
         """Remove the file, whose lock is held, and let go of it."""
@@ -315,64 +353,6 @@ def _set_aside_unlocked(path: str) -> bool:
     quarantine(path)
     sync_folder(os.path.dirname(path))
     return True
-
-
-def _try_os_lock(descriptor: int) -> bool:
-    if sys.platform == 'win32':  # pragma: no cover - run under wine by tests/windows
-        import msvcrt
-
-        os.lseek(descriptor, _BYTE, os.SEEK_SET)
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-    import fcntl
-
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _wait_for_os_lock(descriptor: int) -> None:
-    if sys.platform == 'win32':  # pragma: no cover - run under wine by tests/windows
-        import msvcrt
-
-        os.lseek(descriptor, _BYTE, os.SEEK_SET)
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
-        except OSError:
-            # It gives up after ten seconds; whoever waits tries again.
-            pass
-        return
-    import fcntl
-
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-
-
-def _os_unlock(descriptor: int) -> None:
-    """Let go at once where closing the file lets go only some time later (Windows)."""
-    if sys.platform == 'win32':  # pragma: no cover - run under wine by tests/windows
-        import msvcrt
-
-        os.lseek(descriptor, _BYTE, os.SEEK_SET)
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
-        except OSError:
-            # Closing it does the same.
-            pass
-
-
-def _os_unlock_now(descriptor: int) -> None:
-    """Let go of a lock whose file stays open."""
-    if sys.platform == 'win32':  # pragma: no cover - run under wine by tests/windows
-        _os_unlock(descriptor)
-        return
-    import fcntl
-
-    fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def _is_still(path: str, descriptor: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Callable
+from typing import Container
 from typing import Dict
 from typing import FrozenSet
 from typing import List
@@ -102,5 +103,5 @@ class Rehearsal(Performer):
     def wait(self, timeout_s: Optional[float]) -> List[Result]:
         return []
 
-    def stop(self, *, at_once: bool) -> None:
+    def stop(self, *, at_once: bool, only: Optional[Container[str]] = None) -> None:
         """Nothing runs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from typing import Container
 from typing import Dict
 from typing import List
 from typing import NamedTuple
@@ -69,9 +70,12 @@ class Performer:
         """Return the results of attempts that ended, after at most so long."""
         raise NotImplementedError
 
-    def stop(self, *, at_once: bool) -> None:
-        """Ask what runs to end; the results come from `wait` as always."""
+    def stop(self, *, at_once: bool, only: Optional[Container[str]] = None) -> None:
+        """Ask what runs, or `only` some tasks, to end; the results come from `wait` as always."""
         raise NotImplementedError
+
+    def let_go(self, task: str) -> None:
+        """Give back what is held for this task alone: it is settled, or put off."""
 
     def expand(self, group: Group) -> bool:
         """Find out which tasks a stage has, when all is done that it needs; False: unknown yet."""

@@ -159,6 +159,25 @@ def unreadable(names: StateNames, task: str) -> List[Tuple[str, str]]:
     return found
 
 
+class Committed(NamedTuple):
+    """The line that a processor committed last, and when it did (unix seconds)."""
+
+    line_offset: int
+    at: float
+
+
+def committed(names: StateNames, task: str) -> Optional[Committed]:
+    """Return what a task committed last, for people who watch it; None: nothing that is known."""
+    path = names.progress(task)
+    try:
+        at = os.stat(path).st_mtime
+        progress = read_json(path)
+    except (OSError, ValueError, Unreadable):
+        return None
+    offset = _count(progress.get('lineOffset')) if isinstance(progress, dict) else None
+    return None if offset is None else Committed(offset, at)
+
+
 def restore(point: ResumePoint, private: str) -> None:
     """Cut every committed output to its length and remove what was never committed.
 

@@ -28,6 +28,7 @@ from stagerunner.permits import Permits
 from stagerunner.permits import Rates
 from stagerunner.register import Register
 from stagerunner.rehearsal import Rehearsal
+from stagerunner.report.chain import Key
 from stagerunner.scheduler import Rules
 from stagerunner.scheduler import Scheduler
 from stagerunner.selection import Staleness
@@ -38,6 +39,9 @@ from stagerunner.session import Ending
 from stagerunner.session import Occasion
 from stagerunner.session import Session
 from stagerunner.shortcut import Shortcut
+from stagerunner.source import Means
+from stagerunner.source import Source
+from stagerunner.source import warn_of_queue
 from stagerunner.standing import Standing
 from stagerunner.state.names import StateNames
 from stagerunner.task import Attempts
@@ -68,6 +72,8 @@ class Request(NamedTuple):
     standing: Optional[Standing] = None
     #: The groups of a definition that was not read as a whole, because most of it stands.
     groups: Sequence[Group] = ()
+    #: What the records of the audit are authenticated with.
+    audit_key: Optional[Key] = None
 
 
 class Parts(NamedTuple):
@@ -81,6 +87,7 @@ class Parts(NamedTuple):
     spread: Callable[[], float]
     pid: int
     host: str
+    source: Source = Source()
 
 
 def execute(request: Request, parts: Parts) -> int:
@@ -88,9 +95,11 @@ def execute(request: Request, parts: Parts) -> int:
     workspace = request.workspace
     occasion = Occasion(workspace.root, request.run_id, workspace.pipeline.name,
                         workspace.pipeline.version, workspace.pipeline.keep_runs, parts.pid,
-                        parts.host, request.resumes)
+                        parts.host, request.resumes, request.audit_key)
     session = Session(occasion, parts.clock, parts.stop, parts.sinks)
     return session.hold(lambda emit: _run_tasks(request, parts, occasion, emit))
+
+
 
 
 class Forecast(NamedTuple):
@@ -112,6 +121,8 @@ def foretell(request: Request, parts: Parts) -> Forecast:
     selection = select(groups, request.wanted)
     emit = Broadcast([_Plans(parts.sinks)])
     performer = Rehearsal(observer, emit, selection.groups, selection.forced)
+    for warning in warn_of_queue(selection.groups):
+        emit(warning)
     Staleness(observer, emit).warn_of_taken(selection.taken)
     rules = Rules(request.lock_timeout_s, keeps_going=True)
     Scheduler(performer, parts.clock, parts.stop, emit, rules, parts.spread
@@ -147,36 +158,42 @@ def _observer(request: Request, parts: Parts) -> Observer:
 def _run_tasks(request: Request, parts: Parts, occasion: Occasion, emit: Broadcast) -> Ending:
     workspace = request.workspace
     groups = request.groups or make_groups(workspace)
-    selection = select(groups, request.wanted)
+    source = parts.source
+    selection = source.select(groups, request.wanted)
     observer = _observer(request, parts)
     setting = Setting(workspace.root, request.run_id, request.python, parts.environment,
                       occasion.holder(stamp(parts.clock.now())), request.isolation,
                       selection.forced)
+    permits = Permits(workspace.root, parts.clock, request.rates)
     performer = Attempts(setting, observer, parts.launcher, parts.clock, emit, groups,
-                         Permits(workspace.root, parts.clock, request.rates))
+                         source.holds(workspace.root, permits, parts.clock, setting.holder))
     register = None
     if request.standing is not None:
         register = Register(request.standing, workspace.pipeline, groups)
         performer.shortcut = Shortcut(request.standing, register,
                                       partial(emit.skip, parts.clock))
-    scheduler = Scheduler(performer, parts.clock, parts.stop, emit, Rules(
-        request.lock_timeout_s, request.workers, request.keeps_going,
-        request.circuit_breaker), parts.spread, emit.idle)
+    scheduler = source.scheduler(Means(
+        performer, parts.clock, parts.stop, emit,
+        Rules(request.lock_timeout_s, request.workers, request.keeps_going,
+              request.circuit_breaker), parts.spread, emit.idle))
     staleness = Staleness(observer, emit)
     try:
         expand_known(selection.groups)
         performer.require_isolation()
+        source.check(selection, observer)
         emit(RunStarted(request.run_id, workspace.pipeline.name, stamp(parts.clock.now()),
                         tuple(group.stage_name for group in selection.groups),
                         request.workers, {group.stage_name: group.collection.name
                                           for group in selection.groups
                                           if group.collection is not None}))
+        for warning in source.warnings(selection.groups):
+            emit(warning)
         staleness.warn_of_taken(selection.taken)
         outcome = scheduler.run(selection.groups)
         emit.flush()
         staleness.warn_of_later(selection.later)
-        for warning in request.rates.warnings:
-            emit(Warned('', warning))
+        for said in request.rates.warnings:
+            emit(Warned('', said))
         return Ending(outcome.first_failure, outcome.exit_code, performer.surroundings.of_run())
     finally:
         parts.launcher.close()

@@ -130,6 +130,9 @@ class Scheduler:
                 break
             self._wait()
         self._cancel_the_rest()
+        return self._outcome()
+
+    def _outcome(self) -> Outcome:
         worst = next((code for code in _PRECEDENCE if code in self.codes),
                      self.codes[0] if self.codes else 0)
         return Outcome(self.first_failure, worst)

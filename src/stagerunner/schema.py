@@ -111,11 +111,21 @@ class Checker:
         return value
 
 
-class Text(Checker):
-    """A string that `rule`, when given, finds nothing wrong with (it returns the complaint)."""
+class Rule(NamedTuple):
+    """What a string must be: a function that returns the complaint, and a pattern for editors.
 
-    def __init__(self, rule: Optional[Callable[[str], Optional[str]]] = None, *,
-                 may_be_empty: bool = False):
+    The pattern is a regular expression of JSON Schema.  It refuses nothing that the function
+    accepts, and accepts only what no such expression could refuse.
+    """
+
+    complaint: Callable[[str], Optional[str]]
+    pattern: str
+
+
+class Text(Checker):
+    """A string that `rule`, when given, finds nothing wrong with."""
+
+    def __init__(self, rule: Optional[Rule] = None, *, may_be_empty: bool = False):
         self.rule = rule
         self.may_be_empty = may_be_empty
 
@@ -129,7 +139,7 @@ class Text(Checker):
         elif not value and not self.may_be_empty:
             complaint = 'must not be empty'
         elif self.rule:
-            complaint = self.rule(value)
+            complaint = self.rule.complaint(value)
         if complaint:
             faults.append(Fault(where, complaint))
             return None
@@ -212,7 +222,7 @@ class Mapping(Checker):
     """An object with free keys; `key_rule` finds fault with a key, `value` checks the values."""
 
     def __init__(self, value: Optional[Checker] = None,
-                 key_rule: Optional[Callable[[str], Optional[str]]] = None):
+                 key_rule: Optional[Rule] = None):
         self.value = value or AnyJson()
         self.key_rule = key_rule
 
@@ -221,7 +231,7 @@ class Mapping(Checker):
             return {}
         result = {}
         for key, entry in value.items():
-            complaint = self.key_rule(key) if self.key_rule else None
+            complaint = self.key_rule.complaint(key) if self.key_rule else None
             if complaint:
                 faults.append(Fault(where + (key,), complaint))
             result[key] = self.value.check(entry, where + (key,), faults)
@@ -276,6 +286,9 @@ class Record(Checker):
     are refused by name, so that nobody believes they have an effect.
     `spellings` maps other spellings of keys to the ones in `keys`.
     """
+
+    #: What a `check` of its own adds, in the words of JSON Schema.
+    more: Dict[str, Any] = {}
 
     def __init__(self, keys: Dict[str, Key], *, later: Sequence[str] = (),
                  spellings: Optional[Dict[str, str]] = None):

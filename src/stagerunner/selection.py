@@ -86,7 +86,8 @@ def _chosen(groups: Sequence[Group], by_name: dict, wanted: Wanted) -> Set[int]:
     if wanted.resume_from:
         first = by_name[wanted.resume_from].stage.position
         for group in groups[:first]:
-            if not os.path.lexists(marker_path(group.home, group.stage.name)):
+            # What the queue feeds is never complete, so it has none.
+            if not (group.is_fed or os.path.lexists(marker_path(group.home, group.stage.name))):
                 raise UsageError(
                     f"--resume-from: stage '{group.stage.name}' before it has no marker, so it "
                     f'cannot be taken as it is; run it first (--until {group.stage.name})')

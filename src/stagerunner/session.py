@@ -35,8 +35,11 @@ from stagerunner.events import TasksSkipped
 from stagerunner.files import make_folder
 from stagerunner.locks import Lock
 from stagerunner.locks import holder_of
+from stagerunner.locks import is_held
 from stagerunner.locks import run_lock
 from stagerunner.locks import try_lock
+from stagerunner.report.audit import Audit
+from stagerunner.report.chain import Key
 from stagerunner.state.names import StateNames
 from stagerunner.state.run import COMPLETED
 from stagerunner.state.run import FAILED
@@ -61,6 +64,8 @@ class Occasion(NamedTuple):
     host: str
     #: Go on with a run that was not finished, under its id.
     resumes: bool = False
+    #: What the records of the audit are authenticated with.
+    audit_key: Optional[Key] = None
 
     def holder(self, since: str) -> Dict[str, object]:
         """Return what is noted beside a lock, for people."""
@@ -153,6 +158,7 @@ class Session:
         self.began_s = clock.monotonic()
         self.record = RunRecord(occasion.run_id, occasion.pipeline, occasion.version,
                                 stamp(clock.now()), pid=occasion.pid, host=occasion.host)
+        self.audit = Audit(self.names, occasion.run_id, clock, occasion.audit_key)
 
     def hold(self, work: Work) -> int:
         """Have `work` done as this run and return the exit code.
@@ -166,21 +172,22 @@ class Session:
         lock = _take_run_lock(root, self.occasion.run_id)
         try:
             self._open(lock)
-            emit = Broadcast(self.sinks)
+            emit = Broadcast([self.audit, *self.sinks])
             try:
                 ending = work(emit)
-                exit_code = self._close(ending, emit)
+                emit.flush()
+                exit_code = self._close(ending)
             except StateError:
-                self._give_up(emit)
+                self._give_up(self.sinks)
                 raise
             except (IsolationError, UsageError, DefinitionError):
                 # Nobody was told of a start, so nobody is told of an end.
-                self._give_up(Broadcast(()))
+                self._give_up(())
                 raise
             sweep(names, root)
             forget_old_runs(names, root, self.occasion.keep_runs)
         finally:
-            for sink in self.sinks:
+            for sink in (self.audit, *self.sinks):
                 sink.close()
             lock.release()
         return exit_code
@@ -194,9 +201,10 @@ class Session:
             self.record = record._replace(started_at=before or record.started_at)
         else:
             forget_run(names, record.run_id)
+        self.audit.prepare()
         write_run(names, self.record)
 
-    def _close(self, ending: Ending, emit: Broadcast) -> int:
+    def _close(self, ending: Ending) -> int:
         """Write the end of the run down, then tell it; return the exit code that agrees with it.
 
         A request to stop that comes later has nothing left to stop.
@@ -204,29 +212,37 @@ class Session:
         stop = self.stop
         exit_code = 128 + stop.signum if stop.is_requested else ending.exit_code
         state = INTERRUPTED if stop.is_requested else COMPLETED if exit_code == OK else FAILED
-        self.record = self.record._replace(isolation=ending.isolation)
-        now = stamp(self.clock.now())
+        ended = self._ended(state)
+        head = self.audit.end(ended)
         write_run(self.names, self.record._replace(
-            ended_at=now, state=state, first_failure=ending.first_failure))
-        emit(self._ended(now, state))
+            ended_at=ended.at, state=state, audit_head=head,
+            first_failure=ending.first_failure, isolation=ending.isolation))
+        Broadcast(self.sinks)(ended._replace(audit_head=head))
         return exit_code
 
-    def _give_up(self, emit: Broadcast) -> None:
+    def _give_up(self, sinks: Sequence[Sink]) -> None:
         """Try to leave a true record where state cannot be written; the first error matters."""
-        now = stamp(self.clock.now())
+        ended = self._ended(FAILED)
         try:
-            write_run(self.names, self.record._replace(ended_at=now, state=FAILED))
+            ended = ended._replace(audit_head=self.audit.end(ended))
+        except StateError:
+            # Whoever comes next finds the run dead and closes its audit.
+            pass
+        try:
+            write_run(self.names, self.record._replace(
+                ended_at=ended.at, state=FAILED, audit_head=ended.audit_head or None))
         except StateError:
             # The disk is what is wrong; who reads the record later sees the run is not alive.
             pass
         try:
-            emit(self._ended(now, FAILED))
+            Broadcast(sinks)(ended)
         except StateError:
             # Whoever prints has heard it all the same.
             pass
 
-    def _ended(self, now: str, state: str) -> RunEnded:
-        return RunEnded(self.record.run_id, now, self.clock.monotonic() - self.began_s, state)
+    def _ended(self, state: str) -> RunEnded:
+        return RunEnded(self.record.run_id, stamp(self.clock.now()),
+                        self.clock.monotonic() - self.began_s, state)
 
 
 def _make_state_folder(path: str) -> None:
@@ -240,6 +256,9 @@ def _make_state_folder(path: str) -> None:
 def _take_run_lock(root: str, run_id: str) -> Lock:
     path = run_lock(root, run_id)
     lock = try_lock(path)
+    while lock is None and not is_held(path):
+        # Somebody only looked whether the run is alive.
+        lock = try_lock(path)
     if lock is None:
         raise LockTimeout(f"run '{run_id}'", os.path.relpath(path, root).replace(os.sep, '/'),
                           0.0, holder_of(path))

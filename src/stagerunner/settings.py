@@ -31,6 +31,7 @@ from stagerunner.schema import ListOf
 from stagerunner.schema import Mapping
 from stagerunner.schema import Number
 from stagerunner.schema import Record
+from stagerunner.schema import Rule
 from stagerunner.schema import Text
 from stagerunner.schema import describe
 
@@ -113,6 +114,8 @@ def _key_complaint(key: str) -> Optional[str]:
     return None if key else 'a name must not be empty'
 
 
+_A_KEY = Rule(_key_complaint, r'[\s\S]')
+
 _QUOTA = Record({'rate': Key(_COUNT, required=True),
                  'per_seconds': Key(Number(0, above=True), required=True)})
 
@@ -122,7 +125,7 @@ _FEATURES = {
     'checkpoint_file': Key(Text()),
     'retry': Key(_keys(attempts=_ATTEMPTS, base=_DELAY_S, factor=_FACTOR, max_delay=_DELAY_S,
                        enable_jitter=Flag())),
-    'quota': Key(Mapping(_QUOTA, _key_complaint)),
+    'quota': Key(Mapping(_QUOTA, _A_KEY)),
     'feature_flags': Key(_keys(enable_parallel_processing=Flag(), enable_quota_management=Flag(),
                                enable_smart_retry=Flag())),
 }
@@ -137,10 +140,10 @@ CONFIG = Record(dict({
         enabled=Flag(), default_max_attempts=_ATTEMPTS, default_backoff_base=_FACTOR,
         default_backoff_max=_DELAY_S, circuit_breaker_threshold=_COUNT,
         per_stage=Mapping(_keys(max_attempts=_ATTEMPTS, backoff_base=_FACTOR,
-                                backoff_max=_DELAY_S), _key_complaint))),
-    'limits': Key(_keys(default=_COUNT, per_key=Mapping(_COUNT, _key_complaint))),
+                                backoff_max=_DELAY_S), _A_KEY))),
+    'limits': Key(_keys(default=_COUNT, per_key=Mapping(_COUNT, _A_KEY))),
     'queue': Key(_keys(
-        max_workers=_WORKERS, max_per_resolver=Mapping(_COUNT, _key_complaint),
+        max_workers=_WORKERS, max_per_resolver=Mapping(_COUNT, _A_KEY),
         max_per_host=_COUNT, lease_ttl_seconds=Number(0, above=True),
         heartbeat_seconds=Number(0, above=True), max_job_attempts=_COUNT,
         retry_backoff_seconds=_DELAY_S, jitter_seconds=_DELAY_S)),

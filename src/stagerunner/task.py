@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from typing import Callable
+from typing import Container
 from typing import Dict
 from typing import FrozenSet
 from typing import List
@@ -53,7 +54,6 @@ from stagerunner.ledger import Claims
 from stagerunner.locks import Lock
 from stagerunner.locks import holder_of
 from stagerunner.permits import Grant
-from stagerunner.permits import Permits
 from stagerunner.permits import Shortage
 from stagerunner.plan import SKIP
 from stagerunner.plan import Decision
@@ -110,7 +110,7 @@ class Attempts(Performer):
     """The real performer: locks, files and processes."""
 
     def __init__(self, setting: Setting, observer: Observer, launcher: Launcher, clock: Clock,
-                 emit: Callable[[Event], None], groups: Sequence[Group], permits: Permits):
+                 emit: Callable[[Event], None], groups: Sequence[Group], holds: Holds):
         self.setting = setting
         self.names = StateNames(setting.root)
         self.observer = observer
@@ -118,7 +118,7 @@ class Attempts(Performer):
         self.clock = clock
         self.emit = emit
         self.groups = groups
-        self.holds = Holds(setting.root, permits, clock, setting.holder)
+        self.holds = holds
         self.ledger = observer.ledger
         self.ground = Groundwork(setting.root, setting.run_id, self.ledger, emit)
         self.claims = Claims(setting.root, self.ledger, groups)
@@ -248,8 +248,11 @@ class Attempts(Performer):
                     under_way.grant.release()
         return results
 
-    def stop(self, *, at_once: bool) -> None:
-        self.launcher.stop_all(ASKED_TO_STOP, at_once=at_once)
+    def stop(self, *, at_once: bool, only: Optional[Container[str]] = None) -> None:
+        self.launcher.stop_all(ASKED_TO_STOP, at_once=at_once, only=only)
+
+    def let_go(self, task: str) -> None:
+        self.holds.let_go(task)
 
     def gave_up(self, result: Result) -> None:
         journal = self.ledger.journal(result.task) if self.holds.has(result.task) else None
@@ -313,6 +316,8 @@ class Attempts(Performer):
         """Check the outputs of a processor that exited with 0 and make them durable."""
         task, facts, private = under_way.task, under_way.facts, under_way.private
         assert facts.program
+        if not self.holds.may_publish(task):
+            return self._failed(under_way, ended, STOPPED, 'interrupted', retry.TRANSIENT)
         self.harvester.check_inputs(task, facts.inputs, facts.program.sources[0])
         crop = self.harvester.gather(task, private, under_way.made_ns)
         done_at = stamp(self.clock.now())

@@ -25,9 +25,11 @@ from stagerunner.graph import find_cycle
 from stagerunner.items import Item
 from stagerunner.items import expand
 from stagerunner.items import filler
+from stagerunner.items import former_item
 from stagerunner.placeholders import OPENING
 from stagerunner.placeholders import fixed_folder
 from stagerunner.producers import Producers
+from stagerunner.retry import RetryPolicy
 from stagerunner.spelling import encode
 from stagerunner.state.names import AsideNames
 from stagerunner.state.names import StateNames
@@ -68,6 +70,10 @@ class Task(NamedTuple):
         return AsideNames(root, self.aside) if self.stage.has_declared_files else StateNames(root)
 
 
+#: Stands for an entry of the queue that has come through.
+_NOBODY = Item('', '', '', '', '')
+
+
 class Collection:
     """The items of one entry of `items`: looked up once in a run, the same for all stages."""
 
@@ -75,6 +81,11 @@ class Collection:
         self.workspace = workspace
         self.name = name
         self.found: Optional[Tuple[Item, ...]] = None
+
+    @property
+    def is_queue(self) -> bool:
+        """True when the items are entries of the queue, which come one by one (`Group.join`)."""
+        return self.workspace.pipeline.items[self.name].kind == 'queue'
 
     def members(self) -> Tuple[Item, ...]:
         """Return the items as they were when somebody first asked."""
@@ -114,7 +125,7 @@ class Group:
         self.pairs = edges.pairs
         self.data_needs = edges.data_needs
         self.item_makers = edges.item_makers
-        self.items: Optional[Tuple[Item, ...]] = None
+        self.items: Optional[Sequence[Item]] = None
         self.makers = self._makers(stage)
         self.home = os.path.join(root, fixed_folder(stage.output_dir))
         self.fill = filler(stage)
@@ -124,10 +135,43 @@ class Group:
         """True when the tasks are jobs or items."""
         return self.collection is not None or bool(self.stage.jobs)
 
+    @property
+    def is_fed(self) -> bool:
+        """True when the items are entries of the queue; a plain run has none of them."""
+        return self.collection is not None and self.collection.is_queue
+
     def expand(self) -> None:
         """Find out which items there are."""
         if self.collection is not None:
             self.items = self.collection.members()
+
+    def join(self, item: Item) -> int:
+        """Let an entry of the queue join, and return its number."""
+        if not isinstance(self.items, list):
+            self.items = []
+        self.items.append(item)
+        return len(self.items) - 1
+
+    def leave(self, number: int) -> None:
+        """Forget an entry, whose tasks are all settled."""
+        assert isinstance(self.items, list)
+        self.items[number] = _NOBODY
+
+    def retry_as(self, policy: RetryPolicy) -> None:
+        """Judge failures by another policy than that of the stage."""
+        self.stage = self.stage._replace(retry=policy)
+        self.fill = filler(self.stage)
+
+    def task_of(self, name: str) -> Optional[Task]:
+        """Return the task that an entry of the queue had; None when its id was cut in `name`."""
+        encoded = name[len(self.stage.name) + 1:-1]
+        assert self.collection is not None
+        item = former_item(self.root, self.collection.name, encoded)
+        if item is None:
+            return None
+        stage = self.fill(item)
+        return Task(name, stage, os.path.join(self.root, stage.output_dir), (), self.home,
+                    item=item)
 
     def __len__(self) -> int:
         if self.collection is not None:
@@ -170,13 +214,18 @@ def make_groups(workspace: Workspace) -> List[Group]:
     positions = {stage.name: stage.position for stage in stages}
     collections: Dict[str, Collection] = {}
     groups = []
+    fed = {stage.position for stage in stages
+           if stage.for_each and workspace.pipeline.items[stage.for_each].kind == 'queue'}
     for stage in stages:
         collection = None
         if stage.for_each:
             collection = collections.setdefault(stage.for_each,
                                                 Collection(workspace, stage.for_each))
-        groups.append(Group(workspace.root, stage, producers, collection, _edges(
-            workspace, stage, producers, {positions[name] for name in stage.depends_on})))
+        edges = _edges(workspace, stage, producers,
+                       {positions[name] for name in stage.depends_on})
+        if stage.position in fed:
+            edges = _entry_by_entry(edges, fed)
+        groups.append(Group(workspace.root, stage, producers, collection, edges))
     in_order(groups)
     return groups
 
@@ -252,3 +301,10 @@ def _edges(workspace: Workspace, stage: Stage, producers: Producers,
     needs = data | makers | declared
     return Edges(tuple(sorted(needs)), tuple(sorted(pairs - needs)),
                  tuple(sorted(data | (pairs & needs))), tuple(sorted(makers)))
+
+
+def _entry_by_entry(edges: Edges, fed: Set[int]) -> Edges:
+    """Of stages that the queue feeds, one never waits for the whole of another: it has no end."""
+    needs = set(edges.needs)
+    return Edges(tuple(sorted(needs - fed)), tuple(sorted({*edges.pairs, *(needs & fed)})),
+                 tuple(sorted(set(edges.data_needs) - fed)), edges.item_makers)

@@ -242,8 +242,9 @@ def check_skips(install: Install, workspace: Workspace) -> None:
 def settled(workspace: Workspace) -> Dict[str, Any]:
     """Return the tree without what every run writes: its own records and derived files."""
     return {name: (kind, mode, data) for name, (kind, mode, _, data) in workspace.tree().items()
-            if not name.startswith(('state/run_', 'state/metrics_', 'state/index.json',
-                                    'state/pipeline_checkpoint.json', 'locks/.run'))}
+            if not name.startswith(('state/run_', 'state/metrics_', 'state/audit_',
+                                    'state/index.json', 'state/pipeline_checkpoint.json',
+                                    'locks/.run'))}
 
 
 # -- killing -----------------------------------------------------------------------

@@ -114,7 +114,8 @@ class Recording:
             self._copy(pid, call, args, result)
         elif call == 'lseek':
             key = (pid, args.partition('<')[0])
-            if key in self._place:
+            # A file that is appended to is written at its end, wherever it is read.
+            if self._place.get(key, (0, -1))[1] >= 0:
                 self._place[key] = self._place[key][0], result
         elif call in ('ftruncate', 'truncate'):
             inode = self._inode_of(pid, args) if call == 'ftruncate' else \

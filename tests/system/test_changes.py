@@ -189,4 +189,5 @@ def test_a_skip_changes_nothing_but_the_records_of_the_run(chain):
     after = chain.workspace.tree()
     assert {name for name in {**before, **after} if before.get(name) != after.get(name)} == {
         'state', 'state/run_r1.json', 'state/metrics_r1.json', 'state/pipeline_checkpoint.json',
+        'state/audit_r1.jsonl', 'state/audit_head.jsonl',
         'locks/.run'}

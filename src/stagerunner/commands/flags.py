@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 from typing import Any
+from typing import List
 from typing import NamedTuple
 from typing import Optional
 from typing import Tuple
 
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
+from stagerunner.definition import Pipeline
 from stagerunner.errors import DefinitionError
 from stagerunner.errors import UsageError
 from stagerunner.events import Sink
@@ -23,6 +25,7 @@ from stagerunner.run import Forecast
 from stagerunner.run import Parts
 from stagerunner.run import Request
 from stagerunner.run import foretell
+from stagerunner.schema import Fault
 from stagerunner.selection import Wanted
 from stagerunner.settings import MOST_WORKERS
 from stagerunner.settings import Settings
@@ -78,20 +81,22 @@ def load_all(arguments: Any, standing: Optional[Standing] = None) -> Loaded:
     if found is not None:
         return Loaded(found.workspace, settings, config, found.groups)
     loaded = Loaded(load(arguments.pipeline, settings), settings, config)
-    _check_quotas(loaded, os.path.basename(arguments.pipeline))
+    faults = quota_faults(loaded.workspace.pipeline, loaded.rates)
+    if faults:
+        raise DefinitionError(tuple(fault.line(os.path.basename(arguments.pipeline))
+                                    for fault in faults))
     return loaded
 
 
-def _check_quotas(loaded: Loaded, shown: str) -> None:
-    """Refuse quotas that nobody defined, and more tokens than there ever are."""
-    faults, rates = [], loaded.rates
-    for stage in loaded.workspace.pipeline.stages:
+def quota_faults(pipeline: Pipeline, rates: Rates) -> List[Fault]:
+    """Return where quotas are used that nobody defined, or more tokens than there ever are."""
+    faults = []
+    for stage in pipeline.stages:
         for use in stage.quota:
             complaint = rates.complaint(use.name, use.tokens)
             if complaint:
-                faults.append(f'{shown}: stages[{stage.position}].quota: {complaint}')
-    if faults:
-        raise DefinitionError(tuple(faults))
+                faults.append(Fault(('stages', stage.position, 'quota'), complaint))
+    return faults
 
 
 def forecast(loaded: Loaded, arguments: Any, system: Any, sink: Sink,

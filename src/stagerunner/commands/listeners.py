@@ -9,6 +9,7 @@ from stagerunner.clock import Clock
 from stagerunner.events import Sink
 from stagerunner.report.console import Console
 from stagerunner.report.console import JsonLines
+from stagerunner.report.console import may_draw
 from stagerunner.report.metrics import Metrics
 from stagerunner.state.checkpoint import PipelineCheckpoint
 from stagerunner.state.names import StateNames
@@ -21,7 +22,11 @@ def records(names: StateNames, run_id: str, clock: Clock, checkpoint: str = '', 
             Metrics(names.metrics(run_id), names.textfile(run_id))]
 
 
-def console(arguments: Any, system: Any, clock: Clock) -> Sink:
-    """Return who prints; comes after those that write."""
-    return JsonLines(system.out) if arguments.json else Console(
-        system.out, system.err, clock, is_quiet=arguments.quiet)
+def console(arguments: Any, system: Any, clock: Clock, names: StateNames) -> Sink:
+    """Return who prints; what draws on a terminal is loaded only where there is one."""
+    if arguments.json:
+        return JsonLines(system.out)
+    if not arguments.quiet and may_draw(system.out, system.environment):
+        live: Sink = system.load('report.live').make_console(system, clock, names)
+        return live
+    return Console(system.out, system.err, clock, is_quiet=arguments.quiet)

@@ -199,4 +199,4 @@ def _sinks(arguments: Any, system: Any, loaded: Loaded, run_id: str,
     return [StageRecords(names, run_id),
             *records(names, run_id, clock, _checkpoint_file(arguments, loaded),
                      resumes=arguments.resume),
-            *more, console(arguments, system, clock)]
+            *more, console(arguments, system, clock, names)]

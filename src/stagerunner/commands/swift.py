@@ -50,8 +50,8 @@ def main(arguments: Any, system: Any) -> Optional[int]:
     name, version, keep_runs = standing.known.pipeline
     occasion = Occasion(standing.root, run_id, name, version, keep_runs, system.pid, system.host)
     stop = Stop()
-    sinks = [*records(StateNames(standing.root), run_id, clock),
-             console(arguments, system, clock)]
+    names = StateNames(standing.root)
+    sinks = [*records(names, run_id, clock), console(arguments, system, clock, names)]
     try:
         with Listening(stop):
             return Session(occasion, clock, stop, sinks).hold(

@@ -1,16 +1,16 @@
 """Run a Python processor from exactly the bytes that were scanned and hashed.
 
 Started as `python boot.py PROCESSOR ARGUMENT...` by the interpreter of the
-processors, or called by a keeper in its fork; it imports nothing of the
-project.  `STAGERUNNER_PINNED` (and `…1`, `…2` where it is too long for one
-variable) lists the processor and its local helpers, a line `SHA-256 path` each.
+processors, or used by a keeper; it imports nothing of the project.  `STAGERUNNER_PINNED`
+(and `…1`, `…2` where it is too long for one variable) lists the processor and
+its local helpers, a line `SHA-256 path` each.
 A file that changed since it was checked ends the attempt with exit code 75: the
 next attempt checks it again.  Helpers are compiled from their source, never
 from a cached `.pyc`: that is trusted by time stamp and size, which an edit may
 keep.
 
-Beyond that the processor sees what it would see under `python PROCESSOR`, but
-for one more frame at the bottom of its stack.
+Beyond that the processor sees what it would see under `python PROCESSOR`, but for one more frame
+at the bottom of its stack.
 """
 
 import sys
@@ -23,12 +23,11 @@ _MISSING = object()
 class Start:
     """What an interpreter has loaded when it comes to the first line of a script."""
 
-    def __init__(self):
-        self.modules = set(sys.modules)
-        self.importers = set(sys.path_importer_cache)
+    def __init__(self, modules, importers):
+        self.modules, self.importers = modules, importers
 
-    def restore(self, started, script):
-        """Forget all that was loaded since, and `started`, in whose place `script` is run."""
+    def forget_the_rest(self):
+        """Forget all that was loaded since."""
         for name in set(sys.modules) - self.modules:
             module = sys.modules.pop(name)
             parent, _, child = name.rpartition('.')
@@ -37,11 +36,16 @@ class Start:
         importers = sys.path_importer_cache
         for path in set(importers) - self.importers:
             del importers[path]
-        if started in importers:
-            importers[script] = importers.pop(started)
 
 
-_start = Start()
+def rename_importer(started, script):
+    """Let the file by which the interpreter was started have been another one."""
+    importers = sys.path_importer_cache
+    if started in importers:
+        importers[script] = importers.pop(started)
+
+
+_start = Start(set(sys.modules), set(sys.path_importer_cache))
 
 
 def load_sha256():
@@ -55,7 +59,7 @@ def load_sha256():
     return hashlib.sha256
 
 
-def _read_pinned(path, digest, sha256):
+def read_pinned(path, digest, sha256):
     """Return the bytes of a file, or end the attempt when they are not the ones checked."""
     with open(path, 'rb') as source:
         data = source.read()
@@ -73,37 +77,53 @@ def _one_spelling(path):
     return os.path.normcase(os.path.realpath(path))
 
 
-def _pin_helpers(pinned, sha256):
-    """Make every import of a pinned file compile exactly the bytes that were checked.
+class Pins:
+    """Makes every import of a pinned file compile exactly the bytes that were checked.
 
     Where the source has no stat, importlib neither reads nor writes a `.pyc`.
     """
-    import os
-    loader = sys.modules['_frozen_importlib_external'].SourceFileLoader
-    plain_stats, plain_data = loader.path_stats, loader.get_data
-    names = {os.path.basename(path) for path in pinned}
-    real = {_one_spelling(path): digest for path, digest in pinned.items()}
 
-    def digest_of(path):
-        # A folder on the search path may be written with links, unlike the pinned ones.
-        if path in pinned or os.path.basename(path) not in names:
-            return pinned.get(path)
-        return real.get(_one_spelling(path))
+    def __init__(self, sha256):
+        import os
+        self.sha256 = sha256
+        self.base = os.path.basename
+        self.choose({})
+        loader = sys.modules['_frozen_importlib_external'].SourceFileLoader
+        plain_stats, plain_data = loader.path_stats, loader.get_data
 
-    def path_stats(self, path):
-        if digest_of(path):
-            raise OSError(path)
-        return plain_stats(self, path)
+        def path_stats(loader, path):
+            if self.digest_of(path):
+                raise OSError(path)
+            return plain_stats(loader, path)
 
-    def get_data(self, path):
-        digest = digest_of(path)
-        return _read_pinned(path, digest, sha256) if digest else plain_data(self, path)
+        def get_data(loader, path):
+            digest = self.digest_of(path)
+            return read_pinned(path, digest, sha256) if digest else plain_data(loader, path)
 
-    loader.path_stats, loader.get_data = path_stats, get_data
+        loader.path_stats, loader.get_data = path_stats, get_data
+
+    def choose(self, pinned):
+        """Pin these files, digests by path, and no others."""
+        self.pinned = pinned
+        self.names = {self.base(path) for path in pinned}
+        self.real = None
+
+    def digest_of(self, path):
+        """Return the digest of a pinned file, None for others.
+
+        A folder on the search path may be written with links, unlike the pinned files.
+        """
+        if path in self.pinned or self.base(path) not in self.names:
+            return self.pinned.get(path)
+        if self.real is None:
+            self.real = {_one_spelling(name): digest for name, digest in self.pinned.items()}
+        return self.real.get(_one_spelling(path))
 
 
-def _explain_refusals(pinned):
+def explain_refusals(about):
     """Tell the author of a processor which line of it tried to reach a network.
+
+    `about` has its `files`, and the `stage` and `root` that it is told.
 
     The kernel refuses such a call on Linux anyway, with no more than "not
     permitted"; elsewhere this hook is all there is, and code that wants to gets
@@ -112,25 +132,24 @@ def _explain_refusals(pinned):
     if not hasattr(sys, 'addaudithook'):
         return
     import os
-    stage = os.environ.get('PIPELINE_STAGE_NAME', '')
-    root = os.environ.get('PIPELINE_ROOT', '')
     is_fence = not sys.platform.startswith('linux')
     local = (1, 16)  # AF_UNIX, AF_NETLINK
     asked = []
 
     def place():
-        frame = sys._getframe(2)
-        while frame is not None and os.path.abspath(frame.f_code.co_filename) not in pinned:
+        frame, own = sys._getframe(2), about['files']
+        while frame is not None and os.path.abspath(frame.f_code.co_filename) not in own:
             frame = frame.f_back
         if frame is None:
             return 'outside its own code'
         path = os.path.abspath(frame.f_code.co_filename)
-        return '%s:%d' % (os.path.relpath(path, root) if root else path, frame.f_lineno)
+        shown = os.path.relpath(path, about['root']) if about['root'] else path
+        return '%s:%d' % (shown, frame.f_lineno)
 
     def refuse(address):
         where = 'to %s ' % ':'.join(map(str, address)) if address else ''
         raise PermissionError(1, 'Offline violation: connection %srefused in stage %r (%s)'
-                              % (where, stage, place()))
+                              % (where, about['stage'], place()))
 
     def hook(event, arguments):
         if event[:7] != 'socket.':
@@ -149,7 +168,15 @@ def _explain_refusals(pinned):
     sys.addaudithook(hook)  # novermin - asked for above
 
 
-def _new_main(script):
+def told_of(environ, pinned, module):
+    """Return what `explain_refusals` has to know of a processor."""
+    import os
+    return {'files': {os.path.abspath(name) for name in [module.__file__, *dict(pinned)]},
+            'stage': environ.get('PIPELINE_STAGE_NAME', ''),
+            'root': environ.get('PIPELINE_ROOT', '')}
+
+
+def new_main(script):
     """Put a fresh `__main__` in place of this one, as `python script` makes it."""
     import os
     module = type(sys)('__main__')
@@ -168,18 +195,17 @@ def _new_main(script):
     return module
 
 
-def _handed_over(environ):
-    """Take the list of pinned files out of the variables that hold it."""
-    lines, name = [], 'STAGERUNNER_PINNED'
-    number = 0
+def handed_over(environ):
+    """Take the list of pinned files out of the variables that hold it: (path, digest) pairs."""
+    lines, name, number = [], 'STAGERUNNER_PINNED', 0
     while name in environ:
         lines += environ.pop(name).split('\n')
         number += 1
         name = 'STAGERUNNER_PINNED%d' % number
-    return lines
+    return [line.partition(' ')[::-2] for line in lines]
 
 
-def _compile(data, path):
+def compile_source(data, path):
     """Return the code of a script, or None when an interpreter has its own words for it."""
     head = b''.join(data.split(b'\n', 2)[:2])
     try:
@@ -213,73 +239,75 @@ def _run_file(data, path):
 
 
 def show_command_line(argv):
-    """Show another command line in `ps` and /proc, as far as there is room for it."""
+    """Show another command line in `ps` and /proc, as far as there is room (proc_pid_stat(5))."""
     import os
-    # arg_start and arg_end: fields 48 and 49 of proc_pid_stat(5).
     _show(45, [os.fsencode(part) for part in argv])
 
 
 def show_environment(env):
-    """Show other variables in /proc, as far as there is room: what was there is gone.
-
-    Only for who has copies of all of its variables: the C library may have none.
-    """
-    # env_start and env_end: fields 50 and 51 of proc_pid_stat(5).
+    """Show other variables in /proc; only for who has copies of all that are there."""
     _show(47, [name + b'=' + value for name, value in env.items()])
 
 
 def _show(place, parts):
     """Overwrite a part of this process's memory between two addresses, which its status tells."""
     import os
-    if not sys.platform.startswith('linux'):
-        return
     try:
         with open('/proc/self/stat', 'rb') as source:
             fields = source.read().rpartition(b')')[2].split()
         start, end = int(fields[place]), int(fields[place + 1])
-        if start >= end:
-            return
-        text = b''.join(part + b'\0' for part in parts)
+        text = b''.join(part + b'\0' for part in parts)[:max(end - start - 1, 0)]
         memory = os.open('/proc/self/mem', os.O_WRONLY)
         try:
-            os.pwrite(memory, text[:end - start - 1].ljust(end - start, b'\0'), start)
+            os.pwrite(memory, text.ljust(end - start, b'\0'), start)
         finally:
             os.close(memory)
     except OSError:
-        # No rights: only people look at it.
+        # No such file, no rights: only people look at it.
         pass
 
 
-def main(start, started, sha256=None):
+def main(started):
     """Become the processor; return its code and the module in which it is to run.
 
     `started` is the file by which the interpreter was really started.
     """
     import os
-    lines = _handed_over(os.environ)
-    pinned = {}
-    for line in lines:
-        digest, _, path = line.partition(' ')
-        pinned[path] = digest
+    pinned = handed_over(os.environ)
     del sys.argv[0]
     script = sys.argv[0]
     if hasattr(sys, 'orig_argv'):
         del sys.orig_argv[len(sys.orig_argv) - len(sys.argv) - 1]  # novermin - asked for above
-    module = _new_main(script)
-    sha256 = sha256 or load_sha256()
-    data = _read_pinned(script, lines[0].partition(' ')[0], sha256)
-    _pin_helpers(pinned, sha256)
+    module = new_main(script)
+    sha256 = load_sha256()
+    data = read_pinned(script, pinned[0][1], sha256)
+    Pins(sha256).choose(dict(pinned))
     if os.environ.pop('STAGERUNNER_FENCED', ''):
-        _explain_refusals({os.path.abspath(path) for path in (*pinned, module.__file__)})
-    start.restore(started, module.__file__)
+        explain_refusals(told_of(os.environ, pinned, module))
+    _start.forget_the_rest()
+    rename_importer(started, module.__file__)
+    return code_of(data, module, started), module
+
+
+def begin(prepared, sha256, started):
+    """Return code and module of what a keeper has prepared (`launch.ready`), in its fork."""
+    module, code = prepared.module, prepared.code
+    # No other reference to it may be left: it ends when `sys.modules` forgets it.
+    prepared.module = None
+    if code is None:
+        data = read_pinned(module.__file__, prepared.pinned[0][1], sha256)
+        code = code_of(data, module, started)
+    return code, module
+
+
+def code_of(data, module, started):
+    """Return the code of a script; where there is none, the interpreter says why."""
     try:
-        code = _compile(data, module.__file__)
+        code = compile_source(data, module.__file__)
     except MemoryError:
         leave(module, started)
         raise
-    if code is None:
-        code = _run_odd(data, module, started)
-    return code, module
+    return code if code is not None else _run_odd(data, module, started)
 
 
 def _run_odd(data, module, started):
@@ -299,7 +327,6 @@ def _run_odd(data, module, started):
 
 
 def _say(text):
-    """Write an error where the interpreter itself would."""
     import os
     try:
         sys.stderr.write(text)
@@ -319,8 +346,8 @@ def leave(module, started):
     The hook is called when all frames are gone, and puts the script's own hook
     back first.
     """
-    if sys.exc_info()[0] is not None and not sys.flags.inspect and issubclass(
-            sys.exc_info()[0], SystemExit):
+    kind = sys.exc_info()[0]
+    if kind is not None and not sys.flags.inspect and issubclass(kind, SystemExit):
         return
     hook = getattr(sys, 'excepthook', _MISSING)
     own = (main.__code__.co_filename, started)
@@ -360,7 +387,7 @@ if __name__ == '__main__':
     _boot_module = sys.modules['__main__']
     _started = __file__
     show_command_line(getattr(sys, 'orig_argv', [sys.executable])[:1] + sys.argv[1:])
-    _code, _script = main(_start, _started)
+    _code, _script = main(_started)
     try:
         exec(_code, vars(_script))
         forget_file(_script)

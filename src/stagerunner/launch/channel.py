@@ -26,8 +26,16 @@ class Channel:
 
     def __init__(self, descriptor: int):
         import _socket
+        import array
+        import marshal
+        import struct
 
         self.socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
+        self._rights = _socket.SOL_SOCKET, _socket.SCM_RIGHTS
+        self._room = _socket.CMSG_SPACE(_DESCRIPTORS * array.array('i').itemsize)
+        self._array = array.array
+        self._dumps, self._loads = marshal.dumps, marshal.loads
+        self._length = struct.Struct('<I')
 
     def fileno(self) -> int:
         """Return the descriptor to wait for."""
@@ -35,48 +43,36 @@ class Channel:
 
     def send(self, message: Any, descriptors: Sequence[int] = ()) -> None:
         """Send one message; raises `OSError` when the other end is gone."""
-        import _socket
-        import array
-        import marshal
-        import struct
-
-        data = marshal.dumps(message, _MARSHAL)
-        data = struct.pack('<I', len(data)) + data
-        rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS,
-                   array.array('i', descriptors).tobytes())] if descriptors else []
+        data = self._dumps(message, _MARSHAL)
+        data = self._length.pack(len(data)) + data
+        rights = [(*self._rights, self._array('i', descriptors).tobytes())] if descriptors else []
         sent = self.socket.sendmsg([data], rights)
         if sent < len(data):
             self.socket.sendall(data[sent:])
 
     def receive(self) -> Tuple[Any, List[int]]:
         """Return (message, descriptors), or (None, []) when the other end is gone."""
-        import marshal
-        import struct
-
         header, descriptors = self._header()
         if len(header) < 4:
             return None, []
-        left, parts = struct.unpack('<I', header)[0], []
+        left, parts = self._length.unpack(header)[0], []
         while left:
             part = self.socket.recv(min(left, 1 << 20))
             if not part:
                 return None, []
             parts.append(part)
             left -= len(part)
-        return marshal.loads(b''.join(parts)), descriptors
+        return self._loads(b''.join(parts)), descriptors
 
     def _header(self) -> Tuple[bytes, List[int]]:
         """Read the length of a message; descriptors arrive with its first byte."""
-        import _socket
-        import array
-
-        numbers = array.array('i')
+        numbers = self._array('i')
         header = b''
         while len(header) < 4:
             part, rights, _, _ = self.socket.recvmsg(
-                4 - len(header), _socket.CMSG_SPACE(_DESCRIPTORS * numbers.itemsize))
+                4 - len(header), self._room)
             for level, kind, data in rights:
-                if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
+                if (level, kind) == self._rights:
                     numbers.frombytes(data[:len(data) - len(data) % numbers.itemsize])
             if not part:
                 return b'', []

@@ -5,6 +5,7 @@ One `wait` serves all running jobs, so nobody needs a thread per task.
 
 from __future__ import annotations
 
+from typing import Container
 from typing import Dict
 from typing import List
 from typing import NamedTuple
@@ -84,8 +85,12 @@ class Launcher:
         """Return the jobs that ended, after at most so long; early when a stop is requested."""
         raise NotImplementedError
 
-    def stop_all(self, why: str, *, at_once: bool = False) -> None:
-        """Ask all jobs to end, and kill them after their grace, or at once."""
+    def stop_all(self, why: str, *, at_once: bool = False,
+                 only: Optional[Container[str]] = None) -> None:
+        """Ask all jobs, or `only` those of some tasks, to end; kill them after their grace.
+
+        Or at once.
+        """
         raise NotImplementedError
 
     def fence(self, python: Optional[str], env: Dict[str, str]) -> Fence:

@@ -1,33 +1,38 @@
 """A small process that is isolated once and then becomes the parent of processors.
 
-Started as `python keeper.py CHANNEL REPORT SOURCE` by the Linux launcher, one
+Started as `python seed.py CHANNEL REPORT SOURCE` by the Linux launcher, one
 per worker and kind.  It has one thread, no lock, no database and no file of
 the runner.  For each job it forks; the fork either goes on as the processor
 (warm: the interpreter has started already) or executes a program.  The keeper
 adopts every descendant that tries to escape, so that nothing of a job is left
 when it reports the end; when the runner is gone, it ends its job and itself.
 
-Where there is to be a fence, the start is `python -I -S -B keeper.py CHANNEL
+Where there is to be a fence, the start is `python -I -S -B seed.py CHANNEL
 fence SOURCE PYTHON` with the variables of the runner: an interpreter that runs
 nobody's `sitecustomize` raises the fence, gets the variables of the processors
 over the channel, and only then executes the keeper with them.  What they make
 an interpreter (or the dynamic linker) load is inside the fence from its start.
 
 What a warm processor could notice is put back to what a fresh interpreter has:
-`sys.modules`, `sys.argv`, `sys.path`, `__main__`, environment, descriptors,
-signals.  What cannot be put back is executed fresh (`launch.linux` decides).
+`sys.modules`, `sys.argv`, `sys.path`, `__main__`, environment (`launch.ready`),
+descriptors, signals.  What cannot be put back is executed fresh (`launch.linux`
+decides).
 """
 
+import _signal
+import errno
+import gc
+import os
+import resource
+import select
 import sys
+import time
 
-#: What a fresh interpreter has at the first line of a script (as in `boot.Start`).
-_modules, _importers = set(sys.modules), set(sys.path_importer_cache)
-
-import _signal  # noqa: E402 - what the baseline has is what a fresh start has
-import errno  # noqa: E402
-import os  # noqa: E402
-import select  # noqa: E402
-import time  # noqa: E402
+from stagerunner import isolation
+from stagerunner.launch import ending
+from stagerunner.launch import processes
+from stagerunner.launch import ready
+from stagerunner.launch.channel import Channel
 
 #: After this many rounds of killing, what is still there cannot be killed (state D).
 _SWEEPS = 400
@@ -46,20 +51,15 @@ _PATIENCE_S = 0.1
 _IGNORED = (_signal.SIGPIPE, _signal.SIGXFSZ)
 
 
-#: Variables by which an interpreter tells or counts what it does from its start on.
-_TELLING = ('PYTHONVERBOSE', 'PYTHONPROFILEIMPORTTIME', 'PYTHONMALLOCSTATS', 'PYTHONDUMPREFS',
-            'PYTHONTRACEMALLOC', 'PYTHONPERFSUPPORT', 'PYTHON_PERF_JIT_SUPPORT')
-
-
 class Keeper:
     """Serves one runner until it goes away."""
 
-    def __init__(self, channel, kernel, boot, processes):
-        self.boot = boot
-        self.processes = processes
+    def __init__(self, channel, kernel, stage, end):
         self.channel = channel
         self.kernel = kernel
-        self.can_be_warm = not has_acting_start()
+        #: What prepares warm processors, None where there can be none, and ends them.
+        self.stage = stage
+        self.end = end
         self.wake, self._wake_writer = os.pipe()
         os.set_blocking(self.wake, False)
         os.set_blocking(self._wake_writer, False)
@@ -67,7 +67,7 @@ class Keeper:
         _signal.signal(_signal.SIGCHLD, lambda signum, frame: None)
 
     def serve(self):
-        """Run jobs; returns only in the fork that is to become a warm processor."""
+        """Run jobs; returns what was prepared in the fork that is to become a warm processor."""
         while True:
             message, descriptors = self._receive()
             if message is None:
@@ -75,30 +75,47 @@ class Keeper:
             if message['verb'] != 'run':
                 # It was meant for a job that ended meanwhile.
                 continue
+            prepared = None
+            if message['warm'] and self.stage is not None:
+                # What is there by now is of no concern to the collector of the fork, and what
+                # lies about for later use is gone: to give it back copies pages.
+                gc.collect()
+                gc.freeze()
+                prepared = self.stage.prepare(message)
             process = os.fork()
             if process == 0:
-                self._become(message, descriptors)
-                return
+                self._become(message, descriptors, prepared)
+                return prepared
             for descriptor in descriptors:
                 os.close(descriptor)
-            self._watch(process)
+            if self._watch(process) == 0 and prepared is not None:
+                self.stage.ended_well(prepared)
 
     # -- in the keeper -----------------------------------------------------------
 
     def _watch(self, process):
-        """See one job through: pass signals on, wait, sweep, report."""
+        """See one job through: pass signals on, wait, sweep, report; return how it ended."""
         while True:
             ready = select.select([self.channel, self.wake], [], [])[0]
             if self.wake in ready:
                 self._drain()
-                found, status, usage = os.wait4(process, os.WNOHANG)
+                found, status, usage = self._wait_for(process)
                 if found:
                     leftovers = self._sweep(0.0 if os.WIFSIGNALED(status) else _PATIENCE_S)
                     self.channel.send(('ended', status, tuple(usage), leftovers))
-                    return
+                    return status
                 self._reap_adopted(process)
             if self.channel in ready:
                 self._obey(process, self._receive()[0])
+
+    @staticmethod
+    def _wait_for(process):
+        # The call looks its own type up in this module, which no processor may find loaded.
+        sys.modules['resource'] = resource
+        try:
+            return os.wait4(process, os.WNOHANG)
+        finally:
+            del sys.modules['resource']
 
     def _receive(self):
         """Return an order with its descriptors; (None, []) when nobody can give any."""
@@ -131,7 +148,7 @@ class Keeper:
             self._sweep()
             os._exit(0)
         if message['verb'] == 'ask':
-            self.processes.signal_all(self.processes.descendants(os.getpid()), _signal.SIGTERM)
+            processes.signal_all(processes.descendants(os.getpid()), _signal.SIGTERM)
         elif message['verb'] == 'kill':
             os.kill(process, _signal.SIGKILL)
 
@@ -144,7 +161,7 @@ class Keeper:
         for _ in range(_SWEEPS):
             if self._is_alone():
                 break
-            found = self.processes.descendants(os.getpid())
+            found = processes.descendants(os.getpid())
             seen.update(found)
             self._kill(found)
             time.sleep(_SWEEP_PAUSE_S)
@@ -159,10 +176,10 @@ class Keeper:
             return True
         return False
 
-    def _kill(self, processes):
+    def _kill(self, found):
         """Kill processes with their groups: a group is hit as a whole, however fast it forks."""
         groups = set()
-        for process in processes:
+        for process in found:
             try:
                 groups.add(os.getpgid(process))
             except OSError:
@@ -172,30 +189,35 @@ class Keeper:
                 os.killpg(group, _signal.SIGKILL)
             except OSError:
                 continue
-        self.processes.signal_all(processes, _signal.SIGKILL)
+        processes.signal_all(found, _signal.SIGKILL)
         for _ in range(_QUICK_ROUNDS):
             if self._is_alone():
                 return
-            self.processes.signal_all(_children(), _signal.SIGKILL)
+            processes.signal_all(_children(), _signal.SIGKILL)
 
     # -- in the fork -------------------------------------------------------------
 
-    def _become(self, job, descriptors):
+    def _become(self, job, descriptors, prepared):
         """Turn the fork into what the job asks for; returns for a warm processor only."""
         try:
             self._detach(job, descriptors)
-            if job['warm'] and self.can_be_warm:
-                self._restore(job)
-            else:
+            if prepared is None:
                 for number in _IGNORED:
                     _signal.signal(number, _signal.SIG_DFL)
+                os.chdir(job['cwd'])
+                self._restrict(job)
                 os.execvpe(job['argv'][0], job['argv'], job['env'])
+            if prepared.error is not None:
+                raise prepared.error
+            self._restrict(job)
+            self.stage.shown.show(*prepared.shown)
+            self.channel.close()
         except (OSError, ValueError) as error:
             self.channel.send(('broken', getattr(error, 'errno', errno.EINVAL) or 0))
             os._exit(127)
 
     def _detach(self, job, descriptors):
-        """Leave the keeper: session, signals, descriptors, limits, files, folder."""
+        """Leave the keeper: session, signals, descriptors."""
         _signal.set_wakeup_fd(-1)
         _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
         parent = os.getppid()
@@ -214,30 +236,13 @@ class Keeper:
         for descriptor in descriptors[2:]:
             os.set_inheritable(descriptor, True)
         os.set_inheritable(self.channel.fileno(), False)
-        os.chdir(job['cwd'])
-        if job['warm']:
-            self.boot.show_command_line([job['argv'][0], *job['argv'][2:]])
+
+    def _restrict(self, job):
+        """Set the limits of a job and shut it out of files that it did not declare."""
         if job['limits']:
             set_limits(job['limits'])
         if job['files'] is not None:
             self.kernel.restrict_files(*job['files'])
-
-    def _restore(self, job):
-        """Make this interpreter look as if it had just been started for the processor."""
-        self.channel.close()
-        env, argv = job['env'], [os.fsdecode(part) for part in job['argv']]
-        if b'LC_CTYPE' not in env and 'LC_CTYPE' in os.environ:
-            # Not given to the keeper either: the interpreter set it at its start (PEP 538).
-            env[b'LC_CTYPE'] = os.environb[b'LC_CTYPE']
-        os.environ.clear()
-        os.environb.update(env)
-        self.boot.show_environment(env)
-        if hasattr(sys, 'orig_argv'):
-            sys.orig_argv = argv  # novermin - asked for above
-        sys.argv = argv[1:]
-        for finder in sys.path_importer_cache.values():
-            if hasattr(finder, 'invalidate_caches'):
-                finder.invalidate_caches()
 
 
 def _children():
@@ -249,46 +254,8 @@ def _children():
         return []
 
 
-def has_acting_start():
-    """True when a start of this interpreter does what a fork of it would not repeat.
-
-    It tells of its start, runs somebody's start-up code (that of the standard
-    library's folder belongs to the interpreter), starts threads, or has a
-    search path that depends on the working directory.
-    """
-    library = os.path.dirname(os.__file__)
-    for name in ('sitecustomize', 'usercustomize'):
-        origin = getattr(sys.modules.get(name), '__file__', None)
-        if name in _modules and os.path.dirname(origin or '') != library:
-            return True
-    if sys.version_info[:2] == (3, 8) and (
-            sys.flags.dev_mode or 'debug' in os.environ.get('PYTHONMALLOC', '')):
-        # With the debugging allocator any fork of Python 3.8 crashes when it ends.
-        return True
-    path = os.environ.get('PYTHONPATH')
-    return (any(os.environ.get(name) for name in _TELLING)
-            or len(os.listdir('/proc/self/task')) > 1
-            or bool(path) and not all(map(os.path.isabs, path.split(os.pathsep))))
-
-
-def hide_variables(boot):
-    """Take the variables of this process out of what its children can read of it in /proc.
-
-    They are those of the runner: more than a stage with `cleanEnv` is to see.
-    """
-    for name, value in list(os.environb.items()):
-        try:
-            # A copy, in another place than the one that /proc shows.
-            os.environb[name] = value
-        except (OSError, ValueError):
-            continue
-    boot.show_environment({})
-
-
 def set_limits(limits):
     """Set the process limits of a stage: bytes of memory, CPU seconds, bytes of a file, CPUs."""
-    import resource
-
     # At the soft limit of CPU seconds comes a signal that says so, at the hard one SIGKILL.
     for kind, value, more in (('memory', resource.RLIMIT_AS, 0), ('cpu', resource.RLIMIT_CPU, 1),
                               ('file', resource.RLIMIT_FSIZE, 0)):
@@ -308,21 +275,16 @@ def _hold(modules):
 
     A cycle that is frozen is never collected, and neither is what it refers to.
     """
-    import gc
-
     cycle = list(modules.values())
     cycle.append(cycle)
     gc.collect()
     gc.freeze()
 
 
-def raise_fence(descriptor, source, python):
+def raise_fence(started, descriptor, source, python):
     """Isolate this process, then become the keeper with the variables of its processors."""
-    sys.path.insert(0, source)
-    from stagerunner.launch.channel import Channel
     mechanisms, is_enforced = (), False
     try:
-        from stagerunner import isolation
         kernel = isolation.Kernel()
         mechanisms = isolation.fence_network(kernel)
         # The host may refuse what the probe asks for: only with a filter of ours does that count.
@@ -335,55 +297,33 @@ def raise_fence(descriptor, source, python):
     if env is None:
         os._exit(0)
     report = ','.join(('enforced' if is_enforced else '',) + mechanisms)
-    os.execvpe(python, [python, __file__, str(descriptor), report, source], env)
+    os.execvpe(python, [python, started, str(descriptor), report, source], env)
 
 
-def main():
-    """Report, serve; return what makes a fork the processor."""
-    descriptor, report, source = int(sys.argv[1]), sys.argv[2].split(','), sys.argv[3]
-    sys.path.insert(0, source)
-    from stagerunner.launch import boot
-    from stagerunner.launch import processes
-    from stagerunner.launch.channel import Channel
+def serve(started, start, descriptor, report):
+    """Report and run jobs; return what makes a fork the processor that was prepared.
+
+    `started` is the script that calls this, `start` what its interpreter had loaded by then.
+    """
     channel = Channel(descriptor)
     os.set_inheritable(descriptor, False)
-    hide_variables(boot)
+    ready.hide_variables()
     kernel = None
     try:
-        from stagerunner import isolation
         kernel = isolation.Kernel()
         kernel.become_subreaper()
     except (ImportError, OSError, AttributeError):
         # No ctypes or no such calls: then neither files nor orphans are looked after.
         pass
-    sha256 = boot.load_sha256()
-    del sys.path[0]
     landlock = kernel.landlock_version() if kernel is not None else 0
+    mechanisms = report.split(',')
     try:
-        channel.send(('ready', tuple(report[1:]), report[0] == 'enforced', landlock))
+        channel.send(('ready', tuple(mechanisms[1:]), mechanisms[0] == 'enforced', landlock))
         _hold(sys.modules)
-        Keeper(channel, kernel, boot, processes).serve()
+        end = ending.Ending(start.modules, kernel.leave if kernel is not None else None)
+        stage = None if ready.has_acting_start(start.modules) else ready.Ready(
+            start, started, kernel)
+        prepared = Keeper(channel, kernel, stage, end).serve()
     except (BrokenPipeError, ConnectionResetError):
         os._exit(0)
-    start = boot.Start()
-    start.modules, start.importers = _modules, _importers
-    return boot, start, sha256
-
-
-if __name__ == '__main__':
-    #: Kept, or the globals of the functions above would go with the old module.
-    _keeper_module = sys.modules['__main__']
-    _started = __file__
-    if sys.argv[2] == 'fence':
-        raise_fence(int(sys.argv[1]), sys.argv[3], sys.argv[4])
-    _boot, _start, _sha256 = main()
-    _code, _script = _boot.main(_start, _started, _sha256)
-    try:
-        exec(_code, vars(_script))
-        _boot.forget_file(_script)
-    except BaseException:
-        _boot.leave(_script, _started)
-        raise
-    finally:
-        # What the script made goes when an interpreter would let it go.
-        del _code, _script
+    return stage, end, prepared

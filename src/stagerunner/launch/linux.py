@@ -37,7 +37,7 @@ from stagerunner.launch.watch import Tree
 from stagerunner.launch.watch import command_of
 from stagerunner.launch.watch import environment_of
 
-KEEPER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'keeper.py')
+SEED = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'seed.py')
 
 #: Variables that an interpreter or the C library reads when a process starts: a
 #: job whose values differ from its keeper's is executed fresh.
@@ -285,8 +285,8 @@ def start_keeper(kind: Kind, env: Dict[str, str]) -> KeeperHandle:
     clean = {name: value for name, value in env.items() if not name.startswith('PIPELINE_')}
     number = str(theirs.fileno())
     # Nothing of the processors' variables may be at work before the fence is.
-    command = ([kind.python, '-I', '-S', '-B', KEEPER, number, 'fence', SOURCE_FOLDER, kind.python]
-               if kind.is_fenced else [kind.python, KEEPER, number, '', SOURCE_FOLDER])
+    command = ([kind.python, '-I', '-S', '-B', SEED, number, 'fence', SOURCE_FOLDER, kind.python]
+               if kind.is_fenced else [kind.python, SEED, number, '', SOURCE_FOLDER])
     try:
         process = subprocess.Popen(
             command, env=None if kind.is_fenced else clean, stdin=subprocess.DEVNULL,

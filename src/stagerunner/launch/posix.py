@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 from typing import Any
+from typing import Container
 from typing import Dict
 from typing import List
 from typing import Optional
@@ -88,9 +89,11 @@ class PosixLauncher(Launcher):
             running.enforce(now)
         return [self.finish(running) for running in ended]
 
-    def stop_all(self, why: str, *, at_once: bool = False) -> None:
-        for running in self.running.values():
-            running.ask(why, self.clock.monotonic(), at_once=at_once)
+    def stop_all(self, why: str, *, at_once: bool = False,
+                 only: Optional[Container[str]] = None) -> None:
+        for task, running in self.running.items():
+            if only is None or task in only:
+                running.ask(why, self.clock.monotonic(), at_once=at_once)
 
     def _shortest(self, timeout_s: Optional[float]) -> Optional[float]:
         """Return how long the selector may sleep, given deadlines and missing pidfds."""

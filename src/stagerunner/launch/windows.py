@@ -22,6 +22,7 @@ import os
 import signal
 import sys
 from typing import Any
+from typing import Container
 from typing import Dict
 from typing import List
 from typing import Optional
@@ -108,9 +109,11 @@ class WindowsLauncher(Launcher):
             if self._is_asked() or (until is not None and now >= until):
                 return []
 
-    def stop_all(self, why: str, *, at_once: bool = False) -> None:
-        for running in self.running.values():
-            running.ask(why, self.clock.monotonic(), at_once=at_once)
+    def stop_all(self, why: str, *, at_once: bool = False,
+                 only: Optional[Container[str]] = None) -> None:
+        for task, running in self.running.items():
+            if only is None or task in only:
+                running.ask(why, self.clock.monotonic(), at_once=at_once)
 
     def _is_asked(self) -> bool:
         """True once for each request to stop."""

@@ -8,10 +8,12 @@ the run goes on in silence.
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 from typing import Callable
 from typing import Dict
 from typing import List
+from typing import Mapping
 from typing import Optional
 from typing import TextIO
 from typing import Tuple
@@ -69,15 +71,26 @@ class Stream:
 
     def line(self, text: str) -> None:
         """Print one line (or several at once), unless nobody reads any more."""
+        self.write(text + '\n')
+
+    def write(self, text: str) -> None:
+        """Print a text as it is, unless nobody reads any more."""
         if self.target is None:
             return
         try:
-            self.target.write(text + '\n')
+            self.target.write(text)
             self.target.flush()
         except UnicodeError:
-            self.line(text.encode('ascii', 'backslashreplace').decode('ascii'))
+            self.write(text.encode('ascii', 'backslashreplace').decode('ascii'))
         except (OSError, ValueError):
             self.target = None
+
+
+def may_draw(out: Stream, environment: Mapping[str, str]) -> bool:
+    """True for a terminal that is said to be more than a typewriter."""
+    if not out.is_terminal:
+        return False
+    return os.name == 'nt' or environment.get('TERM', '') not in ('', 'dumb')
 
 
 class Console(Sink):

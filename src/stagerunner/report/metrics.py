@@ -114,4 +114,5 @@ class Metrics(Sink):
             durationSec=round(ended.duration_s, 6), retries=self.retries,
             workers=self.started.workers, attempts=sum(row['attempts'] for row in rows),
             throttled=sum(row.get('throttled', 0) for row in rows),
-            throttledSec=round(sum(row.get('throttledSec', 0.0) for row in rows), 6))
+            throttledSec=round(sum(row.get('throttledSec', 0.0) for row in rows), 6),
+            auditHead=ended.audit_head or None)

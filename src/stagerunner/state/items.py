@@ -31,6 +31,7 @@ from stagerunner.errors import os_fault
 from stagerunner.files import digest_bytes
 from stagerunner.files import quarantine
 from stagerunner.files import sync_folder
+from stagerunner.files import try_stat
 from stagerunner.files import write_blocks
 from stagerunner.locks import Lock
 from stagerunner.locks import journal_lock
@@ -92,14 +93,14 @@ class ItemJournal:
     # -- reading ---------------------------------------------------------------
 
     def load(self) -> str:
-        """Read what is there; return the fault for which none of it counts, or nothing.
+        """Read what is new there; return the fault for which none of it counts, or nothing.
 
         Changes nothing on the disk; who appends sets a bad file aside.  Raises
         `StateError` for a newer format and for a file that cannot be read.
         """
         self.fault = ''
         try:
-            self._catch_up(is_new=True)
+            self._catch_up(is_new=self._is_other(try_stat(self.path)))
         except Unreadable:
             # An append of another process may have been half visible; under its lock none is.
             has_lock = os.path.isfile(journal_lock(self._root, self.stage))
@@ -129,10 +130,7 @@ class ItemJournal:
             return None
 
     def failure(self, task: str) -> Optional[Dict[str, Any]]:
-        """Return the last failure of a task after its last success, if any.
-
-        It has `failed` (the task), `at`, `class`, `error` and `attempts`.
-        """
+        """Return `failed`, `at`, `class`, `error` and `attempts` of a failure since a success."""
         place = self._failed.get(task)
         try:
             return None if place is None else dict(self._decode(place))
@@ -224,8 +222,7 @@ class ItemJournal:
                     continue
                 raise StateError(self.path, os_fault(error)) from error
             try:
-                self._catch_up_or_start_anew(is_new=self._file is None or not os.path.samestat(
-                    os.fstat(descriptor), os.fstat(self._file)))
+                self._catch_up_or_start_anew(is_new=self._is_other(os.fstat(descriptor)))
                 if self._file is not None:
                     if os.fstat(descriptor).st_size > self._end:
                         os.ftruncate(descriptor, self._end)
@@ -240,6 +237,11 @@ class ItemJournal:
     def _take_lock(self) -> Lock:
         return take_lock(journal_lock(self._root, self.stage))
 
+    def _is_other(self, found: Optional[os.stat_result]) -> bool:
+        """True when what was read is not how the file begins that there is now."""
+        return (self._file is None or found is None or found.st_size < self._end
+                or not os.path.samestat(found, os.fstat(self._file)))
+
     def _reopen(self) -> None:
         self.close()
         try:
@@ -253,14 +255,13 @@ class ItemJournal:
             raise Unreadable(self.path, 'is not a regular file')
 
     def _catch_up_or_start_anew(self, *, is_new: bool = False) -> None:
-        """Take in what is new, of a file that `is_new` all of it; the lock is held."""
+        """Take in what is new, or set a bad file aside; the lock is held."""
         try:
             self._catch_up(is_new=is_new)
         except Unreadable as error:
             self._start_anew(error.fault)
 
     def _start_anew(self, fault: str) -> None:
-        """Set the file aside; the lock is held."""
         self.close()
         quarantine(self.path)
         self.fault = fault
@@ -373,10 +374,9 @@ class ItemJournal:
         return self._parts_of[1]
 
     def _compact_if_worth_it(self) -> None:
-        """Write the journal anew when most of its lines are dead; the lock is held."""
+        """Write the journal anew when most of its lines are dead (Windows: who reads it minds)."""
         n_alive = 2 + len(self._done) + len(self._failed) + min(len(self._rests), len(self._done))
         if self._end < self.compact_bytes or self._n_lines <= 2 * n_alive or os.name == 'nt':
-            # Windows replaces no file that others read.
             return
         try:
             write_blocks(self.path, self._living_lines(), durable=True)

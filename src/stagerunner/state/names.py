@@ -29,6 +29,27 @@ class StateNames:
         """The figures of a run for a collector of metrics."""
         return os.path.join(self.folder, f'metrics_{run_id}.prom')
 
+    def audit(self, run_id: str) -> str:
+        """Every event of a run, hash-chained."""
+        # A run may be called like the journal of heads; no id has a tilde.
+        mark = '~' if run_id.lower() == 'head' else ''
+        return os.path.join(self.folder, f'audit_{mark}{run_id}.jsonl')
+
+    def audit_head(self) -> str:
+        """The journal of heads: where the audit of each run begins and ends."""
+        return os.path.join(self.folder, 'audit_head.jsonl')
+
+    def audited_runs(self) -> List[str]:
+        """Return the ids of all runs that have an audit, by name."""
+        try:
+            names = os.listdir(self.folder)
+        except FileNotFoundError:
+            return []
+        found = [(name, name[6:-6].lstrip('~')) for name in names
+                 if name.startswith('audit_') and name.endswith('.jsonl')]
+        return sorted(run_id for name, run_id in found if is_name(run_id)
+                      and os.path.basename(self.audit(run_id)) == name)
+
     def stage(self, task: str) -> str:
         """The last result of a task, for people."""
         return os.path.join(self.folder, f'stage_{task}.json')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 from typing import Dict
 from typing import Iterator
@@ -18,6 +17,7 @@ from stagerunner.files import leftovers
 from stagerunner.files import read_json
 from stagerunner.files import remove_tree
 from stagerunner.files import write_json
+from stagerunner.locks import is_held
 from stagerunner.locks import lock_folders
 from stagerunner.locks import run_lock
 from stagerunner.locks import try_lock
@@ -39,6 +39,8 @@ class RunRecord(NamedTuple):
     host: str = ''
     first_failure: Optional[str] = None
     isolation: Optional[Dict[str, Any]] = None
+    #: The last entry of the audit's journal of heads when the run had ended.
+    audit_head: Optional[str] = None
 
 
 def not_looked_at(mode: str = 'auto') -> Dict[str, Any]:
@@ -55,7 +57,8 @@ def _to_json(record: RunRecord) -> Dict[str, Any]:
     return {'runId': record.run_id, 'pipeline': record.pipeline, 'version': record.version,
             'startedAt': record.started_at, 'endedAt': record.ended_at, 'state': record.state,
             'pid': record.pid, 'host': record.host, 'runnerVersion': __version__,
-            'firstFailure': record.first_failure, 'isolation': record.isolation}
+            'firstFailure': record.first_failure, 'isolation': record.isolation,
+            'auditHead': record.audit_head}
 
 
 def started_at(names: StateNames, run_id: str) -> Optional[str]:
@@ -81,7 +84,7 @@ def unfinished_run(names: StateNames, root: str, run_id: Optional[str] = None) -
         state = _read(names, candidate).get('state')
         if state in (FAILED, INTERRUPTED):
             return candidate
-        if state == RUNNING and _is_dead(root, candidate):
+        if state == RUNNING and is_dead(root, candidate):
             return candidate
         if state == COMPLETED:
             return None
@@ -95,16 +98,9 @@ def _all_runs(names: StateNames) -> List[str]:
         return []
 
 
-def _is_dead(root: str, run_id: str) -> bool:
-    """True when nobody holds the lock of a run; leaves no file behind."""
-    path = run_lock(root, run_id)
-    if not os.path.lexists(path):
-        return True
-    lock = try_lock(path)
-    if lock is None:
-        return False
-    lock.release()
-    return True
+def is_dead(root: str, run_id: str) -> bool:
+    """True when nobody holds the lock of a run; changes nothing."""
+    return not is_held(run_lock(root, run_id))
 
 
 def forget_run(names: StateNames, run_id: str) -> None:

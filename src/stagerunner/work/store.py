@@ -97,7 +97,7 @@ class WorkQueue:
         with self._database.write() as connection:
             now = self._moment(connection)
             tables.take_back(connection, now)
-            if tables.is_paused(connection):
+            if now.is_paused:
                 return []
             jobs = tables.hand_out(connection, now,
                                    tables.Lease(worker_id, ttl_us, max_attempts), limit)
@@ -193,10 +193,7 @@ class WorkQueue:
     def retry_failed(self) -> int:
         """Queue all entries in `error` again, as if they were new; return how many."""
         with self._database.write() as connection:
-            return int(connection.execute(
-                "UPDATE jobs SET state = 'queued', attempts = 0, due = 0, available_at = NULL, "
-                "updated_at = ? WHERE state = 'error'",
-                (self._moment(connection).stamp(),)).rowcount)
+            return tables.queue_failed(connection, self._moment(connection))
 
     def pause(self) -> None:
         """Hand out nothing any more, to nobody; what is leased may be finished."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from itertools import chain
+from itertools import groupby
 from typing import Any
 from typing import Dict
 from typing import List
@@ -27,6 +29,7 @@ _OUT = ', '.join(f"{state} = {state} - (old.state = '{state}')" for state in _ST
 #: `due` is the moment, in microseconds, from which an entry may be handed out: 0 is now, and for
 #: one in progress it is the end of its lease.  `span` is how long that was when it was set.
 #: `leases` numbers the attempts of an entry for ever, `attempts` begins anew with `retry_failed`.
+#: Of a finished entry, the row itself tells how its last attempt ended: most have only that one.
 #: The check is no `IN`, which SQLite would make a table for, at each row.
 VERSIONS = ((
     f'''CREATE TABLE jobs (
@@ -45,6 +48,7 @@ VERSIONS = ((
         leased_at TEXT,
         lease_expires_at TEXT,
         worker_id TEXT,
+        last_worker TEXT,
         token TEXT,
         last_error TEXT,
         created_at TEXT NOT NULL,
@@ -53,7 +57,7 @@ VERSIONS = ((
     "CREATE INDEX jobs_ready ON jobs (priority DESC, id) WHERE state = 'queued' AND due = 0",
     'CREATE INDEX jobs_due ON jobs (due) WHERE due > 0',
     "CREATE INDEX jobs_failed ON jobs (id) WHERE state = 'error'",
-    # How each attempt that is over ended.
+    # How the other attempts ended.
     '''CREATE TABLE attempts (
         job_id INTEGER NOT NULL,
         number INTEGER NOT NULL,
@@ -77,15 +81,14 @@ VERSIONS = ((
         BEGIN UPDATE facts SET {_OUT}; DELETE FROM attempts WHERE job_id = old.id; END''',
 ),)
 
-_ADD = ('INSERT OR IGNORE INTO jobs (artifact_id, artifact_json, resolver_hint, priority, state, '
-        'due, span, available_at, created_at, updated_at) VALUES')
-_ROW = "(?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?)"
+_ADD = ('INSERT OR IGNORE INTO jobs (artifact_id, artifact_json, resolver_hint, priority, span, '
+        'state, due, available_at, created_at, updated_at) VALUES ')
 
 #: So many rows are added by one statement: SQLite before 3.32 takes 999 values.
-_AT_ONCE = 100
+_AT_ONCE = 190
 
 #: What ends a lease, whatever comes after it.
-_LET_GO = 'token = NULL, worker_id = NULL, leased_at = NULL, lease_expires_at = NULL'
+_LET_GO = 'token = NULL, worker_id = NULL, lease_expires_at = NULL'
 
 _RAN_OUT = 'its lease ran out: its worker was killed, or hung'
 
@@ -100,6 +103,7 @@ class Moment(NamedTuple):
 
     us: int
     wall_us: int
+    is_paused: bool
 
     def due(self, later_us: int) -> int:
         """Return the moment so much later as a due."""
@@ -133,7 +137,8 @@ def moment(connection: Any, clock: Clock, own_boot: str) -> Moment:
     """Return now; all dues in the file are times of the same clock after this."""
     wall_us = round(clock.now() * 1_000_000)
     us = round(clock.monotonic() * 1_000_000) if own_boot else wall_us
-    boot, offset = connection.execute('SELECT boot, offset FROM facts').fetchone()
+    boot, offset, paused = connection.execute(
+        'SELECT boot, offset, paused FROM facts').fetchone()
     if boot != own_boot or not own_boot:
         # `max` and `min`: neither longer than was asked for, nor in the past.
         connection.execute(
@@ -142,7 +147,7 @@ def moment(connection: Any, clock: Clock, own_boot: str) -> Moment:
             (us, offset, wall_us, us, boot != own_boot))
     if boot != own_boot or abs(offset - (wall_us - us)) > 1_000_000:
         connection.execute('UPDATE facts SET boot = ?, offset = ?', (own_boot, wall_us - us))
-    return Moment(us, wall_us)
+    return Moment(us, wall_us, bool(paused))
 
 
 def take_back(connection: Any, now: Moment) -> None:
@@ -168,16 +173,33 @@ def take_back(connection: Any, now: Moment) -> None:
 
 def put_in(connection: Any, now: Moment, entries: Sequence[NewEntry]) -> int:
     """Add the entries whose id is new and count them; return how many."""
-    at = now.stamp()
     n_new = 0
-    for first in range(0, len(entries), _AT_ONCE):
-        part = entries[first:first + _AT_ONCE]
-        values = [value for name, text, hint, priority, delay_us in part for value in (
-            name, text, hint, priority, now.due(delay_us), delay_us,
-            now.stamp(delay_us) if delay_us else None, at, at)]
-        n_new += connection.execute(f'{_ADD} {", ".join([_ROW] * len(part))}', values).rowcount
+    for is_delayed, some in groupby(entries, key=_is_delayed):
+        n_new += (_put_in_later if is_delayed else _put_in_at_once)(connection, now, list(some))
     connection.execute('UPDATE facts SET queued = queued + ?', (n_new,))
     return n_new
+
+
+def _is_delayed(entry: NewEntry) -> bool:
+    return entry[4] > 0
+
+
+def _put_in_at_once(connection: Any, now: Moment, entries: Sequence[NewEntry]) -> int:
+    """Add many rows by one statement, which names what they have in common: twice as fast."""
+    n_new = 0
+    row = f"(?, ?, ?, ?, ?, 'queued', 0, NULL, '{now.stamp()}', '{now.stamp()}')"
+    for first in range(0, len(entries), _AT_ONCE):
+        part = entries[first:first + _AT_ONCE]
+        n_new += connection.execute(_ADD + ', '.join([row] * len(part)),
+                                    tuple(chain.from_iterable(part))).rowcount
+    return n_new
+
+
+def _put_in_later(connection: Any, now: Moment, entries: Sequence[NewEntry]) -> int:
+    at = now.stamp()
+    return int(connection.executemany(
+        f"{_ADD}(?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?)",
+        ((*entry, now.due(entry[4]), now.stamp(entry[4]), at, at) for entry in entries)).rowcount)
 
 
 def hand_out(connection: Any, now: Moment, lease: Lease, limit: int) -> List[Dict[str, Any]]:
@@ -191,8 +213,8 @@ def hand_out(connection: Any, now: Moment, lease: Lease, limit: int) -> List[Dic
     connection.executemany(
         "UPDATE jobs SET state = 'in_progress', attempts = attempts + 1, leases = leases + 1, "
         'max_attempts = ?, due = ?, span = ?, leased_at = ?, lease_expires_at = ?, '
-        'worker_id = ?, token = ?, updated_at = ? WHERE id = ?',
-        [(lease.max_attempts, now.due(lease.ttl_us), lease.ttl_us, at, until,
+        'worker_id = ?, last_worker = ?, token = ?, updated_at = ? WHERE id = ?',
+        [(lease.max_attempts, now.due(lease.ttl_us), lease.ttl_us, at, until, lease.worker_id,
           lease.worker_id, job['token'], at, job['id']) for job in jobs])
     return jobs
 
@@ -208,10 +230,11 @@ def prolong(connection: Any, now: Moment, job_id: int, token: str, ttl_us: int) 
 def finish(connection: Any, now: Moment, end: Ending) -> bool:
     """End an attempt, or count that it came too late and return False."""
     at, tries = now.stamp(), end.tries
-    connection.execute(
-        'INSERT INTO attempts SELECT id, leases, worker_id, leased_at, ?, '
-        "CASE WHEN attempts < ? THEN 'retry' ELSE ? END, ? FROM jobs WHERE id = ? AND token = ?",
-        (at, tries, end.outcome, end.error, end.job_id, end.token))
+    if tries:
+        connection.execute(
+            "INSERT INTO attempts SELECT id, leases, worker_id, leased_at, ?, 'retry', ? "
+            'FROM jobs WHERE id = ? AND token = ? AND attempts < ?',
+            (at, end.error, end.job_id, end.token, tries))
     return _is_mine(connection, connection.execute(
         "UPDATE jobs SET state = CASE WHEN attempts < ? THEN 'queued' ELSE ? END, "
         'due = CASE WHEN attempts < ? THEN ? ELSE 0 END, span = ?, '
@@ -228,6 +251,18 @@ def give_back(connection: Any, now: Moment, job_id: int, token: Optional[str]) -
         "UPDATE jobs SET state = 'queued', due = 0, attempts = attempts - 1, "
         f'leases = leases - 1, {_LET_GO}, updated_at = ? WHERE id = ? AND token = ?',
         (now.stamp(), job_id, token)))
+
+
+def queue_failed(connection: Any, now: Moment) -> int:
+    """Queue what is in `error` again as if it were new; return how many."""
+    # The row is to tell of other attempts.  Those whose lease ran out stand there already.
+    connection.execute(
+        'INSERT OR IGNORE INTO attempts '
+        "SELECT id, leases, last_worker, leased_at, updated_at, state, last_error FROM jobs "
+        "WHERE state = 'error'")
+    return int(connection.execute(
+        "UPDATE jobs SET state = 'queued', attempts = 0, due = 0, available_at = NULL, "
+        "updated_at = ? WHERE state = 'error'", (now.stamp(),)).rowcount)
 
 
 def _is_mine(connection: Any, done: Any) -> bool:
@@ -274,4 +309,8 @@ def attempts(connection: Any, job_id: int) -> List[Attempt]:
     """Return how the attempts of an entry ended, in their order."""
     return [Attempt(*row) for row in connection.execute(
         'SELECT number, worker_id, leased_at, ended_at, outcome, error FROM attempts '
-        'WHERE job_id = ? ORDER BY number', (job_id,))]
+        'WHERE job_id = ? UNION ALL '
+        'SELECT leases, last_worker, leased_at, updated_at, state, last_error FROM jobs '
+        "WHERE id = ? AND state IN ('done', 'skipped', 'error') AND NOT EXISTS "
+        '(SELECT 1 FROM attempts WHERE job_id = id AND number = leases) ORDER BY 1',
+        (job_id, job_id))]

@@ -1,0 +1,121 @@
+"""The audit of a run: every event in `state/audit_<id>.jsonl`, each line chained to the last.
+
+A record is written before anybody else hears of its event, so what was printed
+is in it.  Nothing is kept back, and a kill loses nothing that was written; the
+end of a run and its entry in the journal of heads are on the disk before the
+run's record says that it has ended.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+from typing import Dict
+from typing import Optional
+
+from stagerunner.clock import Clock
+from stagerunner.clock import stamp
+from stagerunner.errors import StateError
+from stagerunner.errors import os_fault
+from stagerunner.events import Event
+from stagerunner.events import RunEnded
+from stagerunner.events import Sink
+from stagerunner.events import TasksSkipped
+from stagerunner.files import append
+from stagerunner.files import remove_tree
+from stagerunner.report.chain import SCHEMA
+from stagerunner.report.chain import Key
+from stagerunner.report.chain import encode
+from stagerunner.report.chain import seal
+from stagerunner.report.heads import Heads
+from stagerunner.report.heads import Section
+from stagerunner.report.heads import open_to_append
+from stagerunner.state.lines import append_or_cut
+from stagerunner.state.names import StateNames
+from stagerunner.wording import plain
+
+#: Fields that every record has at its beginning, or that are known only when it is written.
+_SAID_OTHERWISE = ('runId', 'at', 'auditHead')
+
+
+class Audit(Sink):
+    """Appends a record for each event, under the lock of the run."""
+
+    def __init__(self, names: StateNames, run_id: str, clock: Clock, key: Optional[Key] = None):
+        self.path = names.audit(run_id)
+        self.run_id = run_id
+        self.clock = clock
+        self.key = key
+        self.heads = Heads(names, key)
+        self.descriptor = -1
+        self.offset = self.size = self.n_records = 0
+        #: The hash of the last record; empty before the first event.
+        self.last = ''
+
+    def prepare(self) -> None:
+        """Make the file, whose name is on the disk as soon as the folder is flushed."""
+        self.descriptor = open_to_append(self.path)
+
+    def receive(self, event: Event) -> None:
+        """Write a record of what happened."""
+        fields = plain(event)
+        at = fields.get('at') or stamp(self.clock.now())
+        for name in _SAID_OTHERWISE:
+            fields.pop(name, None)
+        if not self.last:
+            self.last, self.offset = self.heads.begin(self.run_id, at, self.descriptor)
+            self.size = self.offset
+        line, last = seal(self._body(self.n_records + 1, at, fields), self.last, self.key)
+        self._append(line, self.n_records + 1, last)
+
+    def _body(self, number: int, at: str, fields: Dict[str, Any]) -> str:
+        return (f'{{"schema":{SCHEMA},"seq":{number},"runId":"{self.run_id}",'
+                f'"at":"{at}",{encode(fields)[1:-1]}')
+
+    def _append(self, lines: bytes, n_records: int, last: str) -> None:
+        """Write the records up to a number, the last of which has the hash `last`."""
+        try:
+            append_or_cut(self.descriptor, lines, self.size, durable=False)
+        except OSError as error:
+            raise StateError(self.path, os_fault(error)) from error
+        self.n_records = n_records
+        self.size += len(lines)
+        self.last = last
+
+    def receive_skips(self, event: TasksSkipped) -> None:
+        """Write a record for each, all at once: the run that tells them has just begun."""
+        skips = event.singly()
+        if not self.last:
+            self.receive(next(skips))
+        lines, last = [], self.last
+        for number, skipped in enumerate(skips, self.n_records + 1):
+            line, last = seal(self._body(number, event.at, {
+                'event': 'task_skipped', 'task': skipped.task, 'why': skipped.why,
+                'key': skipped.key, 'doneAt': skipped.done_at}), last, self.key)
+            lines.append(line)
+        self._append(b''.join(lines), self.n_records + len(lines), last)
+
+    def end(self, event: RunEnded) -> str:
+        """Write the last record, durably, and return the head; empty if nothing was told."""
+        if not self.last:
+            return ''
+        self.receive(event)
+        try:
+            append(self.descriptor, b'', durable=True)
+        except OSError as error:
+            raise StateError(self.path, os_fault(error)) from error
+        return self.heads.end(self.run_id, event.at, event.state, Section(
+            self.offset, self.size, self.n_records, self.last))
+
+    def close(self) -> None:
+        """Let go of the file; one in which nothing stands is removed."""
+        if self.descriptor < 0:
+            return
+        try:
+            is_empty = not self.last and os.fstat(self.descriptor).st_size == 0
+            os.close(self.descriptor)
+            if is_empty:
+                remove_tree(self.path)
+        except OSError as error:
+            raise StateError(self.path, os_fault(error)) from error
+        self.descriptor = -1

@@ -1,0 +1,154 @@
+"""Lines that are chained by hashes: how one is sealed, and how a row of them is followed.
+
+A line is compact JSON.  It ends in the hash of the line before it (`prev`),
+with a key also in an authentication code (`mac`), and in the SHA-256 of all
+before that (`hash`).  So whoever changes, removes, adds or moves a line has to
+write all later ones anew, and with a key cannot.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+from typing import BinaryIO
+from typing import Dict
+from typing import Iterator
+from typing import NamedTuple
+from typing import Optional
+from typing import Tuple
+
+from stagerunner.files import digest_bytes
+
+#: Version of the shape of a line.
+SCHEMA = 1
+
+#: How the fault of a line of another version begins.
+NEWER = 'has schema'
+
+#: What comes before the first line of all.
+START = '0' * 64
+
+#: No line of ours is longer, in bytes.
+LONGEST_LINE = 1 << 26
+
+_TAIL = re.compile(rb',"prev":"([0-9a-f]{64})"(?:,"mac":"([0-9a-f]{64})")?'
+                   rb'(,"hash":"([0-9a-f]{64})"\})\n')
+
+#: The longest tail.
+_TAIL_BYTES = 256
+
+encode = json.JSONEncoder(separators=(',', ':'), allow_nan=False).encode
+
+
+class Key:
+    """A secret with which lines are authenticated; it shows in no text and no file."""
+
+    def __init__(self, secret: bytes):
+        self._secret = secret
+
+    def mac(self, data: bytes) -> str:
+        """Return the HMAC-SHA256 of `data` in hex."""
+        import hmac
+
+        return hmac.new(self._secret, data, 'sha256').hexdigest()
+
+
+class Sealed(NamedTuple):
+    """A line that is as it was written: what it says, and its links."""
+
+    values: Dict[str, Any]
+    prev: str
+    hash: str
+    has_mac: bool
+
+
+def seal(body: str, prev: str, key: Optional[Key]) -> Tuple[bytes, str]:
+    """Return a line that follows the one with the hash `prev`, and its own hash.
+
+    `body` is a JSON object without its last brace.
+
+    >>> seal('{"seq":1', START, None)[1][:16]
+    '2c75213bdb8a54fa'
+    """
+    data = f'{body},"prev":"{prev}"'.encode('ascii')
+    if key is not None:
+        data += b',"mac":"%s"' % key.mac(data).encode('ascii')
+    digest = digest_bytes(data)
+    return data + b',"hash":"%s"}\n' % digest.encode('ascii'), digest
+
+
+def unseal(line: bytes, key: Optional[Key] = None) -> Tuple[Optional[Sealed], str]:
+    """Return a line and '', or None and what is wrong with it; its place is not looked at."""
+    if not line.endswith(b'\n'):
+        return None, 'is cut off'
+    found = _TAIL.search(line, max(0, len(line) - _TAIL_BYTES))
+    if found is None or found.end() != len(line):
+        return None, 'is no record of an audit'
+    prev, mac, _, digest = found.groups()
+    if digest_bytes(line[:found.start(3)]) != digest.decode('ascii'):
+        return None, 'was changed: its hash is not that of its bytes'
+    if key is not None and mac is not None:
+        end = found.end(1) + 1
+        if key.mac(line[:end]) != mac.decode('ascii'):
+            return None, 'was not written with this key'
+    try:
+        values = json.loads(line.decode('ascii'))
+        schema = values['schema']
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None, 'is no record of an audit'
+    if schema != SCHEMA:
+        return None, f'{NEWER} {schema!r}, this version reads {SCHEMA}'
+    return Sealed(values, prev.decode('ascii'), digest.decode('ascii'), mac is not None), ''
+
+
+class Row:
+    """Follows the lines of a file from where it stands, as long as they belong together.
+
+    When it ends, `fault` says what is wrong with the line after the last good
+    one (empty: nothing, it came to `end` or to the end of the file), and
+    `tail` has the bytes of a line that was not finished.
+    """
+
+    def __init__(self, source: BinaryIO, start: str, run_id: Optional[str] = None, *,
+                 end: Optional[int] = None, key: Optional[Key] = None):
+        self.source = source
+        self.run_id = run_id
+        self.end = end
+        self.key = key
+        self.n_lines = 0
+        self.last = start
+        self.size = source.tell()
+        self.fault = ''
+        self.tail = b''
+
+    def __iter__(self) -> Iterator[Sealed]:
+        while self.end is None or self.size < self.end:
+            line = self.source.readline(LONGEST_LINE)
+            if not line:
+                return
+            if not line.endswith(b'\n'):
+                self.tail = line
+            sealed, self.fault = unseal(line, self.key)
+            if sealed is not None:
+                self.fault = self._misplaced(sealed)
+            if sealed is None or self.fault:
+                return
+            self.n_lines += 1
+            self.size += len(line)
+            self.last = sealed.hash
+            yield sealed
+
+    def _misplaced(self, sealed: Sealed) -> str:
+        number, expected = sealed.values.get('seq'), self.n_lines + 1
+        if self.run_id is not None and sealed.values.get('runId') != self.run_id:
+            return f"belongs to run {sealed.values.get('runId')!r}"
+        if type(number) is not int or number < expected:
+            return f'is record {number!r} where record {expected} should be'
+        if number > expected:
+            missing = f'record {expected} is' if number == expected + 1 else (
+                f'records {expected} to {number - 1} are')
+            return f'is record {number}: {missing} missing before it'
+        if sealed.prev != self.last:
+            return 'does not follow from what comes before it'
+        return ''
