@@ -51,7 +51,7 @@ def test_an_event_cannot_be_changed_afterwards():
 
 @pytest.mark.parametrize('record', RECORDS, ids=lambda record: record.__name__)
 def test_every_record_says_what_it_stands_for(record):
-    assert record.__doc__.endswith('.') and 'alias for field' not in record.__doc__.lower()
+    assert record.__doc__.strip().endswith('.') and 'alias for field' not in record.__doc__.lower()
 
 
 SKIPS = TasksSkipped(['a', 'b'], 'now', MATCHED, ['ka', 'kb'], ['ta', 'tb'])

@@ -34,8 +34,10 @@ COMMANDS = {
     'graph': 'Draw the stages of a pipeline and what waits for what.',
     'validate': 'Check a definition, its config and its processors, and run nothing.',
     'schema': 'Print the JSON Schema of a definition or a config, for editors.',
+    'audit verify': 'Say whether the audit is as it was written, and what is not.',
     'queue enqueue': 'Put one entry into the durable queue; one that is there already stays.',
     'queue import': 'Put all rows of a file into the durable queue, or none of them.',
+    'queue run': 'Work on the entries of the queue with the stages that it feeds.',
     'queue stats': 'Tell how many entries of the queue are in which state.',
     'queue list': 'List entries of the queue.',
     'queue show': 'Tell all that is known of one entry of the queue.',
@@ -43,6 +45,7 @@ COMMANDS = {
     'queue pause': 'Hand out nothing of the queue any more, to nobody.',
     'queue resume': 'Hand out entries of the queue again.',
     'queue purge': 'Forget finished entries of the queue.',
+    'status': 'Tell which runs there were, and how far one is that goes on.',
     'doctor': 'Tell which fence surrounds processors on this host, and which settings hold.',
 }
 
@@ -101,11 +104,11 @@ def _run_command(argv: List[str], system: System) -> int:
             if done is not None:
                 return done
         command = _command(name)
+        read: Any = None if arguments else _parser(name, command).parse_args
         try:
-            if arguments is None:
-                arguments = _parse(name, command, flags)
-        except OSError:
-            # Help was asked for, and stdout is unbuffered and takes nothing.
+            arguments = arguments or read(flags)
+        except (OSError, AttributeError):
+            # Help was asked for, and stdout takes nothing, or is closed (Python 3.7 then falls).
             return errors.OK
         workspace = _workspace_of(arguments.pipeline)
         code: int = command.main(arguments, system)
@@ -160,10 +163,9 @@ def _command(name: str) -> Any:
         f'stagerunner.commands.{name.replace(" ", ".").replace("-", "_")}')
 
 
-def _parse(name: str, command: Any, flags: List[str]) -> Any:
-    """Return the arguments of a command; what a plain run has no use for is loaded here."""
-    parser = importlib.import_module('stagerunner.parser')
-    return parser.make_parser(name, command, COMMANDS).parse_args(flags)
+def _parser(name: str, command: Any) -> Any:
+    """Return the parser of a command; a plain run has no use for what is loaded here."""
+    return importlib.import_module('stagerunner.parser').make_parser(name, command, COMMANDS)
 
 
 def _verbs_of(word: str) -> List[str]:

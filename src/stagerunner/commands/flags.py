@@ -6,6 +6,7 @@ import os
 import re
 from typing import Any
 from typing import List
+from typing import Mapping
 from typing import NamedTuple
 from typing import Optional
 from typing import Tuple
@@ -21,6 +22,8 @@ from stagerunner.launch.system import interpreter_version
 from stagerunner.outline import outline
 from stagerunner.permits import ConfigRates
 from stagerunner.permits import Rates
+from stagerunner.report.chain import Key
+from stagerunner.report.chain import read_key
 from stagerunner.run import Forecast
 from stagerunner.run import Parts
 from stagerunner.run import Request
@@ -114,6 +117,16 @@ def forecast(loaded: Loaded, arguments: Any, system: Any, sink: Sink,
                   host=system.host))
     finally:
         stop.close()
+
+
+def audit_key(flag: Optional[str], environment: Mapping[str, str], settings: Settings,
+              root: str) -> Optional[Key]:
+    """Return what records of the audit are authenticated with, None for nothing."""
+    variable = environment.get('PIPELINE_AUDIT_KEY_FILE')
+    if flag or variable:
+        return read_key(str(flag or variable))
+    inside = settings.audit_key_file
+    return read_key(os.path.join(root, inside)) if inside else None
 
 
 def add_selection(parser: Any) -> None:

@@ -12,6 +12,7 @@ from stagerunner.clock import Stop
 from stagerunner.commands.flags import Loaded
 from stagerunner.commands.flags import add_config
 from stagerunner.commands.flags import add_selection
+from stagerunner.commands.flags import audit_key
 from stagerunner.commands.flags import load_all
 from stagerunner.commands.flags import wanted_of
 from stagerunner.commands.flags import workers_of
@@ -74,6 +75,11 @@ def add_arguments(parser: Any) -> None:
     parser.add_argument('--lock-timeout', metavar='SEC', type=float, default=TIMEOUT_S,
                         help='how long to wait for a stage that another run works on '
                         '(default: %(default)g)')
+    add_ways(parser)
+
+
+def add_ways(parser: Any) -> None:
+    """Add the flags that say how processors are started, and who hears of it."""
     parser.add_argument('--isolation', choices=(AUTO, STRICT, OFF), default=AUTO,
                         help='keep processors from the network: as well as this host can '
                         '(auto), by the kernel or not at all (strict), not (off); the scan of '
@@ -96,7 +102,8 @@ def add_arguments(parser: Any) -> None:
 def main(arguments: Any, system: Any) -> int:
     """Wire the real parts together and run."""
     clock = Clock()
-    run_id = arguments.run_id or new_run_id(clock, system.pid)
+    run_id = (new_run_id(clock, system.pid) if arguments.run_id is None
+              else arguments.run_id)
     complaint = name_complaint(run_id)
     if complaint:
         raise UsageError(f'--run-id: {complaint}')
@@ -120,7 +127,8 @@ def main(arguments: Any, system: Any) -> int:
     request = Request(workspace, run_id, arguments.lock_timeout, python, version,
                       arguments.isolation, many.n, arguments.keep_going, wanted_of(arguments),
                       loaded.rates, loaded.settings.circuit_breaker, unfinished is not None,
-                      standing if workspace.pipeline.python is None else None, loaded.groups)
+                      standing if workspace.pipeline.python is None else None, loaded.groups,
+                      audit_key(None, system.environment, loaded.settings, workspace.root))
     stop = Stop()
     parts = Parts(clock=clock, stop=stop, launcher=Launcher(), sinks=(),
                   environment=system.environment, spread=system.spread, pid=system.pid,
@@ -128,18 +136,23 @@ def main(arguments: Any, system: Any) -> int:
     try:
         if arguments.dry_run or loaded.settings.dry_run:
             return _rehearse(request, parts, arguments, system, loaded)
-        try:
-            with Listening(stop):
-                return execute(request, parts._replace(
-                    launcher=make_launcher(clock, stop, arguments.launcher),
-                    sinks=_sinks(arguments, system, loaded, run_id, clock)))
-        except StateError as error:
-            if not stop.is_requested:
-                raise
-            system.err.line(str(error))
-            return 128 + stop.signum
+        return carry_out(request, parts._replace(
+            launcher=make_launcher(clock, stop, arguments.launcher),
+            sinks=sinks_of(arguments, system, loaded, run_id, clock)), system)
     finally:
         stop.close()
+
+
+def carry_out(request: Request, parts: Parts, system: Any) -> int:
+    """Run while signals are taken as requests to end, and return the exit code."""
+    try:
+        with Listening(parts.stop):
+            return execute(request, parts)
+    except StateError as error:
+        if not parts.stop.is_requested:
+            raise
+        system.err.line(str(error))
+        return 128 + parts.stop.signum
 
 
 def _standing(arguments: Any, system: Any, clock: Clock) -> Optional[Standing]:
@@ -186,7 +199,7 @@ def _checkpoint_file(arguments: Any, loaded: Loaded) -> str:
     return os.path.join(loaded.workspace.root, inside) if inside else ''
 
 
-def _sinks(arguments: Any, system: Any, loaded: Loaded, run_id: str,
+def sinks_of(arguments: Any, system: Any, loaded: Loaded, run_id: str,
            clock: Clock) -> List[Sink]:
     """Return who listens; what is printed comes after what is written."""
     names = StateNames(loaded.workspace.root)

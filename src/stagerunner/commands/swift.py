@@ -41,7 +41,8 @@ def main(arguments: Any, system: Any) -> Optional[int]:
     clock = Clock()
     run_id = arguments.run_id or new_run_id(clock, system.pid)
     workers = _workers(arguments, system)
-    if not is_name(run_id) or workers is None or config_of(arguments.pipeline, None):
+    if (not is_name(run_id) or workers is None or config_of(arguments.pipeline, None)
+            or 'PIPELINE_AUDIT_KEY_FILE' in system.environment):
         return None
     standing = stand(arguments.pipeline, '', system.environment, clock.now())
     arguments.standing = standing

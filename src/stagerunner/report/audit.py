@@ -48,12 +48,14 @@ class Audit(Sink):
         self.key = key
         self.heads = Heads(names, key)
         self.descriptor = -1
+        self.is_new = True
         self.offset = self.size = self.n_records = 0
         #: The hash of the last record; empty before the first event.
         self.last = ''
 
     def prepare(self) -> None:
         """Make the file, whose name is on the disk as soon as the folder is flushed."""
+        self.is_new = not os.path.lexists(self.path)
         self.descriptor = open_to_append(self.path)
 
     def receive(self, event: Event) -> None:
@@ -63,7 +65,8 @@ class Audit(Sink):
         for name in _SAID_OTHERWISE:
             fields.pop(name, None)
         if not self.last:
-            self.last, self.offset = self.heads.begin(self.run_id, at, self.descriptor)
+            self.last, self.offset = self.heads.begin(
+                self.run_id, at, self.descriptor, is_new=self.is_new)
             self.size = self.offset
         line, last = seal(self._body(self.n_records + 1, at, fields), self.last, self.key)
         self._append(line, self.n_records + 1, last)
