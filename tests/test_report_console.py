@@ -13,8 +13,8 @@ from stagerunner.events import AttemptEnded
 from stagerunner.events import Reason
 from stagerunner.events import RunEnded
 from stagerunner.events import RunStarted
-from stagerunner.events import TaskCancelled
 from stagerunner.events import StageEnded
+from stagerunner.events import TaskCancelled
 from stagerunner.events import TaskDone
 from stagerunner.events import TaskFailed
 from stagerunner.events import TaskInterrupted
