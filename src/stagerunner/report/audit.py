@@ -9,6 +9,7 @@ run's record says that it has ended.
 from __future__ import annotations
 
 import os
+from typing import List
 from typing import Optional
 
 from stagerunner.clock import Clock
@@ -18,6 +19,7 @@ from stagerunner.errors import os_fault
 from stagerunner.events import Event
 from stagerunner.events import RunEnded
 from stagerunner.events import Sink
+from stagerunner.events import TasksSkipped
 from stagerunner.files import append
 from stagerunner.files import remove_tree
 from stagerunner.report.chain import SCHEMA
@@ -33,6 +35,10 @@ from stagerunner.wording import plain
 
 #: Fields that every record has at its beginning, or that are known only when it is written.
 _SAID_OTHERWISE = ('runId', 'at', 'auditHead')
+
+
+#: What JSON in ASCII does not have as it is.
+_ESCAPED = bytes(range(32)) + b'"\\' + bytes(range(127, 256))
 
 
 class Audit(Sink):
@@ -61,12 +67,21 @@ class Audit(Sink):
         at = fields.get('at') or stamp(self.clock.now())
         for name in _SAID_OTHERWISE:
             fields.pop(name, None)
+        self._append(at, encode(fields)[1:-1])
+
+    def receive_skips(self, event: TasksSkipped) -> None:
+        """Write one record for all of them."""
+        self._append(event.at, ','.join(
+            f'"{name}":{_texts(value) if isinstance(value, list) else encode(value)}'
+            for name, value in plain(event).items() if name not in _SAID_OTHERWISE))
+
+    def _append(self, at: str, fields: str) -> None:
         if not self.last:
             self.last, self.offset = self.heads.begin(
                 self.run_id, at, self.descriptor, is_new=self.is_new)
             self.size = self.offset
         body = (f'{{"schema":{SCHEMA},"seq":{self.n_records + 1},"runId":"{self.run_id}",'
-                f'"at":"{at}",{encode(fields)[1:-1]}')
+                f'"at":"{at}",{fields}')
         line, digest = seal(body, self.last, self.key)
         try:
             append_or_cut(self.descriptor, line, self.size, durable=False)
@@ -100,3 +115,15 @@ class Audit(Sink):
         except OSError as error:
             raise StateError(self.path, os_fault(error)) from error
         self.descriptor = -1
+
+
+def _texts(values: List[str]) -> str:
+    """Return a list of texts as JSON, without looking at each where none needs an escape.
+
+    >>> _texts(['a', 'b']), _texts([]), _texts(['a\\n', 'b"'])
+    ('["a","b"]', '[]', '["a\\\\n","b\\\\""]')
+    """
+    whole = ''.join(values).encode('utf-8', 'backslashreplace')
+    if not values or whole.translate(None, _ESCAPED) != whole:
+        return encode(values)
+    return '["' + '","'.join(values) + '"]'
