@@ -9,8 +9,8 @@ run's record says that it has ended.
 from __future__ import annotations
 
 import os
-from typing import List
 from typing import Optional
+from typing import Sequence
 
 from stagerunner.clock import Clock
 from stagerunner.clock import stamp
@@ -31,11 +31,14 @@ from stagerunner.report.heads import Section
 from stagerunner.report.heads import open_to_append
 from stagerunner.state.lines import append_or_cut
 from stagerunner.state.names import StateNames
+from stagerunner.wording import event_name
 from stagerunner.wording import plain
 
 #: Fields that every record has at its beginning, or that are known only when it is written.
 _SAID_OTHERWISE = ('runId', 'at', 'auditHead')
 
+#: So many tasks that were skipped together have a record each, at most.
+MOST_SINGLY = 100
 
 #: What JSON in ASCII does not have as it is.
 _ESCAPED = bytes(range(32)) + b'"\\' + bytes(range(127, 256))
@@ -70,10 +73,14 @@ class Audit(Sink):
         self._append(at, encode(fields)[1:-1])
 
     def receive_skips(self, event: TasksSkipped) -> None:
-        """Write one record for all of them."""
-        self._append(event.at, ','.join(
-            f'"{name}":{_texts(value) if isinstance(value, list) else encode(value)}'
-            for name, value in plain(event).items() if name not in _SAID_OTHERWISE))
+        """Write a record for each, or where that would take long one for all."""
+        if len(event.tasks) <= MOST_SINGLY:
+            super().receive_skips(event)
+            return
+        self._append(event.at, (
+            f'"event":"{event_name(TasksSkipped)}","why":{encode(event.why)},'
+            f'"tasks":{_texts(event.tasks)},"keys":{_texts(event.keys)},'
+            f'"doneAt":{_texts(event.done_at)}'))
 
     def _append(self, at: str, fields: str) -> None:
         if not self.last:
@@ -117,7 +124,7 @@ class Audit(Sink):
         self.descriptor = -1
 
 
-def _texts(values: List[str]) -> str:
+def _texts(values: Sequence[str]) -> str:
     """Return a list of texts as JSON, without looking at each where none needs an escape.
 
     >>> _texts(['a', 'b']), _texts([]), _texts(['a\\n', 'b"'])
@@ -125,5 +132,5 @@ def _texts(values: List[str]) -> str:
     """
     whole = ''.join(values).encode('utf-8', 'backslashreplace')
     if not values or whole.translate(None, _ESCAPED) != whole:
-        return encode(values)
+        return encode(list(values))
     return '["' + '","'.join(values) + '"]'
