@@ -244,6 +244,9 @@ def test_many_skips_in_one_event_are_one_record(names):
     assert [record['event'] for record in records(names.audit('r1'))] == [
         'warned', 'tasks_skipped', 'run_ended']
     assert records(names.audit('r1'))[1]['tasks'] == tasks
+    told = list(Trail(names, 'r1').read())[1:-1]
+    assert [record['task'] for record in told] == tasks
+    assert (told[0]['event'], told[0]['key'], told[0]['doneAt']) == ('task_skipped', 'key', 'then')
 
 
 def test_names_of_any_bytes_are_recorded(names):
@@ -440,10 +443,11 @@ def test_a_trail_begins_with_the_last_start_of_a_run(engine, names):
 
 def test_a_trail_leaves_out_what_is_no_record(names):
     audit = begin(names)
-    os.write(audit.descriptor, b'\xff\n[]\n{"event":1}\n\n' + b'[' * 100_000 + b'\n')
+    os.write(audit.descriptor, b'\xff\n[]\n{"event":1}\n\n{"event":"tasks_skipped","tasks":3}\n' + b'[' * 100_000 + b'\n')
     die(audit)
 
-    assert [record['event'] for record in Trail(names, 'r1').read()] == ['warned']
+    assert [record['event'] for record in Trail(names, 'r1').read()] == [
+        'warned', 'tasks_skipped']
 
 
 def test_a_trail_of_what_is_no_file_is_an_error(names):
