@@ -443,7 +443,8 @@ def test_a_trail_begins_with_the_last_start_of_a_run(engine, names):
 
 def test_a_trail_leaves_out_what_is_no_record(names):
     audit = begin(names)
-    os.write(audit.descriptor, b'\xff\n[]\n{"event":1}\n\n{"event":"tasks_skipped","tasks":3}\n' + b'[' * 100_000 + b'\n')
+    os.write(audit.descriptor, b'\xff\n[]\n{"event":1}\n\n{"event":"tasks_skipped","tasks":3}\n'
+             + b'[' * 100_000 + b'\n')
     die(audit)
 
     assert [record['event'] for record in Trail(names, 'r1').read()] == [
