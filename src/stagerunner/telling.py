@@ -41,7 +41,7 @@ class Teller:
         self.empty: Set[str] = set()
 
     def begin(self, group: Group) -> None:
-        """A fan-out begins, its tasks are counted from now on; of an empty collection warn once."""
+        """A fan-out begins: its tasks are counted.  An empty collection is warned of once."""
         stage, collection = group.stage.name, group.collection
         if not group and collection is not None and not group.is_fed \
                 and collection.name not in self.empty:
