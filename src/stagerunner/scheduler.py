@@ -1,8 +1,7 @@
 """Get tasks done: start what is ready, wait, try again when that is worth it, stop when asked to.
 
-The only place that repeats an attempt, and the only loop that waits.  A slot
-is taken by an attempt that runs, never by one that waits for a lock, a permit
-or the time of a retry.
+The only place that repeats an attempt, and the only loop that waits.  A slot is taken by
+an attempt that runs, never by one that waits for a lock, a permit or the time of a retry.
 """
 
 from __future__ import annotations
@@ -59,9 +58,8 @@ class Outcome(NamedTuple):
 class Rules(NamedTuple):
     """How a run wants its tasks done.
 
-    `keeps_going` overrides the `stopOnFailure` of every stage.  After
-    `circuit_breaker` permanent failures in a row the rest of a fan-out is
-    blocked (None: never).
+    `keeps_going` overrides the `stopOnFailure` of every stage.  After `circuit_breaker`
+    permanent failures in a row the rest of a fan-out is blocked (None: never).
     """
 
     lock_timeout_s: float
@@ -163,6 +161,9 @@ class Scheduler:
             self.agenda.block(lane)
             return
         try:
+            if self.performer.passes(group):
+                self.agenda.pass_over(lane)
+                return
             is_known = self.performer.expand(group)
         except RunnerError as error:
             self._fail_lane(lane, error)

@@ -84,6 +84,7 @@ class Settings(NamedTuple):
     log_level: str = 'INFO'
     checkpoint_file: Optional[str] = None
     version_history_path: Optional[str] = None
+    audit_key_file: Optional[str] = None
     circuit_breaker: Optional[int] = None
     queue: QueueSettings = QueueSettings()
     #: Which key of the file each of these came from, by its name here; the others are built in.
@@ -148,6 +149,7 @@ CONFIG = Record(dict({
         heartbeat_seconds=Number(0, above=True), max_job_attempts=_COUNT,
         retry_backoff_seconds=_DELAY_S, jitter_seconds=_DELAY_S)),
     'version_history_path': Key(Text()),
+    'audit_key_file': Key(Text()),
     'safetyGate': Key(ListOf(Text())),
     'v2_features': Key(Record(_FEATURES)),
 }, **_FEATURES))
@@ -238,7 +240,7 @@ def _settings(given: Dict[str, Any]) -> Settings:
     read = _Reader(given)
     plain = {name: read.get(name, name, default=default) for name, default in (
         ('version', None), ('dry_run', False), ('log_level', 'INFO'),
-        ('version_history_path', None))}
+        ('version_history_path', None), ('audit_key_file', None))}
     is_parallel = any(read.feature('is_parallel', key) for key in (
         'feature_flags.enable_parallel_processing', 'enable_parallel'))
     return Settings(

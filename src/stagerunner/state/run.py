@@ -47,6 +47,11 @@ class RunRecord(NamedTuple):
     audit_head: Optional[str] = None
 
 
+def not_looked_at(mode: str = 'auto') -> Dict[str, Any]:
+    """Return what a record says of the fence when no processor was launched."""
+    return {'mode': mode, 'enforced': None, 'mechanisms': [], 'files': None}
+
+
 def write_run(names: StateNames, record: RunRecord) -> None:
     """Write the record durably: a run that was acknowledged is on the disk."""
     write_json(names.run(record.run_id), _to_json(record), durable=True)

@@ -9,7 +9,6 @@ from typing import Optional
 
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
-from stagerunner.commands.flags import CONFIG
 from stagerunner.commands.flags import Loaded
 from stagerunner.commands.flags import add_config
 from stagerunner.commands.flags import load_all
@@ -25,11 +24,12 @@ from stagerunner.launch.system import make_launcher
 from stagerunner.locks import TIMEOUT_S
 from stagerunner.run import Parts
 from stagerunner.run import Request
-from stagerunner.run import new_run_id
+from stagerunner.session import new_run_id
 from stagerunner.settings import MOST_WORKERS
 from stagerunner.settings import Workers
 from stagerunner.settings import missing_gates
 from stagerunner.settings import workers
+from stagerunner.standing import CONFIG
 from stagerunner.state.names import StateNames
 from stagerunner.work.entries import FINISHED
 from stagerunner.work.feed import HANDED_BACK
