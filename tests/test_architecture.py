@@ -52,7 +52,7 @@ LEVELS = {
     'task': 6, 'rehearsal': 6, 'selection': 6, 'scheduler': 6.5,
     'report.chain': 3.1, 'report.trail': 3.2, 'report.heads': 3.6, 'report.audit': 3.7,
     'report.inspection': 3.7,
-    'source': 6.7, 'feeding': 6.8, 'run': 7, 'work.holds': 8, 'work.feed': 8.1,
+    'source': 6.7, 'feeding': 6.8, 'hooks': 6.9, 'run': 7, 'work.holds': 8, 'work.feed': 8.1,
     'report.console': 8, 'report.rehearsed': 8.2, 'report.log': 8.2, 'report.textfile': 2.5,
     'report.terminal': 8.1, 'report.tally': 8, 'report.overview': 8.2, 'report.sources': 8.3,
     'report.live': 8.4, 'report.sight': 8.4, 'report.printed': 8,
