@@ -200,6 +200,10 @@ class Agenda:
         entry.lane.states[entry.number] = QUEUED
         self._list(entry.lane)
 
+    def leave(self, entry: Entry) -> None:
+        """Take note that a task is not at work any more, although it is not settled."""
+        self.defer(entry)
+
     def renew(self, entry: Entry) -> None:
         """Queue an attempt whose time has come."""
         heapq.heappush(entry.lane.ready, (entry.number, entry.attempt))

@@ -11,6 +11,7 @@ from typing import Optional
 from typing import Tuple
 
 from stagerunner import retry
+from stagerunner.errors import FAILED
 from stagerunner.errors import OK
 from stagerunner.events import Reason
 from stagerunner.launch.job import TIMED_OUT
@@ -21,6 +22,9 @@ from stagerunner.tasks import Task
 
 #: How an attempt can end.
 DONE, SKIPPED, BROKEN, STOPPED = 'ok', 'skipped', 'failed', 'interrupted'
+
+#: Its processor ended well and its slot is free: its last result follows when it is durable.
+ENDED = 'ended'
 
 #: It could not begin: another run has the stage, or a permit or tokens are lacking.
 BUSY, THROTTLED = 'busy', 'throttled'
@@ -107,6 +111,19 @@ def error_of(task: Task, ended: Exit) -> Tuple[str, str]:
     what = (f'killed by signal {-ended.exit_code}' if ended.exit_code < 0
             else f'exit code {ended.exit_code}')
     return _with_lines(what, lines), retry.classify_exit(ended.exit_code, ended.stderr_lines)
+
+
+def verdict_of(result: Result, spread: float) -> retry.Verdict:
+    """Return whether there is another attempt after a failed one, by policy, but for a deadline.
+
+    `spread` is the random part of its delay, from -1 to 1.
+    """
+    if result.exit_code != FAILED:
+        return retry.Verdict(None, 'not a matter of trying again')
+    verdict = retry.decide(result.attempt, result.error_class, result.task.stage.retry, spread)
+    if verdict.delay_s is not None and result.retry_after_s is not None:
+        return verdict._replace(delay_s=result.retry_after_s)
+    return verdict
 
 
 def _limit_of(task: Task, exit_code: int) -> str:

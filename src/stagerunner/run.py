@@ -278,7 +278,7 @@ def _run_tasks(request: Request, parts: Parts,
     observer = _observer(request, parts)
     setting = Setting(workspace.root, request.run_id, request.python, parts.environment,
                       _holder(parts, request.run_id, stamp(parts.clock.now())),
-                      request.isolation, selection.forced)
+                      request.isolation, selection.forced, request.workers)
     permits = Permits(workspace.root, parts.clock, request.rates)
     performer = Attempts(setting, observer, parts.launcher, parts.clock, emit, groups,
                          source.holds(workspace.root, permits, parts.clock, setting.holder))

@@ -40,11 +40,13 @@ from stagerunner.locks import stage_lock
 from stagerunner.result import BROKEN
 from stagerunner.result import BUSY
 from stagerunner.result import DONE
+from stagerunner.result import ENDED
 from stagerunner.result import SKIPPED
 from stagerunner.result import STOPPED
 from stagerunner.result import THROTTLED
 from stagerunner.result import Performer
 from stagerunner.result import Result
+from stagerunner.result import verdict_of
 from stagerunner.tasks import Group
 from stagerunner.telling import Teller
 
@@ -104,6 +106,8 @@ class Scheduler:
         self.idle = idle
         self.teller = Teller(emit, clock)
         self.running: Dict[str, Entry] = {}
+        #: Attempts whose processors ended well, until they are durable.
+        self.ending: Dict[str, Entry] = {}
         self.timers: List[_Timer] = []
         self.timers_made = 0
         #: Since when a lane's stage is held by another run, and an attempt waits for a permit.
@@ -126,7 +130,7 @@ class Scheduler:
             self._advance()
             self._start_what_can()
             self._forget_timers()
-            if not self.running and not self.timers:
+            if not (self.running or self.ending or self.timers):
                 break
             self._wait()
         self._cancel_the_rest()
@@ -223,7 +227,7 @@ class Scheduler:
         timeout_s = None
         if self._is_halted():
             self._drop_timers()
-            if not self.running:
+            if not (self.running or self.ending):
                 return
         elif self.timers:
             timeout_s = max(0.0, self.timers[0].due - self.clock.monotonic())
@@ -231,10 +235,21 @@ class Scheduler:
         if at_most_s is not None:
             timeout_s = at_most_s if timeout_s is None else min(timeout_s, at_most_s)
         for result in self.performer.wait(timeout_s):
-            self._take(self.running.pop(result.task.name), result)
+            self._hear(result)
         now = self.clock.monotonic()
         while self.timers and self.timers[0].due <= now and not self._is_halted():
             self._ring(heapq.heappop(self.timers))
+
+    def _hear(self, result: Result) -> None:
+        """Take in a result; who ended well leaves its slot before its last result follows."""
+        name = result.task.name
+        if result.status == ENDED:
+            entry = self.ending[name] = self.running.pop(name)
+            self.agenda.leave(entry)
+            if entry.lane.group.stage.limits:
+                self._look_at_permits_again()
+        else:
+            self._take((self.ending if name in self.ending else self.running).pop(name), result)
 
     def _ring(self, timer: _Timer) -> None:
         if timer.entry is not None:
@@ -323,7 +338,7 @@ class Scheduler:
     def _verdict(self, entry: Entry, result: Result) -> Optional[retry.Verdict]:
         if result.status != BROKEN:
             return None
-        verdict = self._plain_verdict(result)
+        verdict = verdict_of(result, self.spread())
         deadline_s = result.task.stage.retry.deadline_s
         if verdict.delay_s is None or deadline_s is None:
             return verdict
@@ -332,16 +347,6 @@ class Scheduler:
                                       now - result.duration_s)
         is_late = now + verdict.delay_s - began > deadline_s
         return retry.Verdict(None, 'too late') if is_late else verdict
-
-    def _plain_verdict(self, result: Result) -> retry.Verdict:
-        """Return what the policy says, but for a deadline."""
-        if result.exit_code != FAILED:
-            return retry.Verdict(None, 'not a matter of trying again')
-        verdict = retry.decide(result.attempt, result.error_class, result.task.stage.retry,
-                               self.spread())
-        if verdict.delay_s is not None and result.retry_after_s is not None:
-            return verdict._replace(delay_s=result.retry_after_s)
-        return verdict
 
     def _wait_for_lock(self, entry: Entry, result: Result) -> None:
         """Another run has the stage: look again soon, as long as the caller is willing to."""
