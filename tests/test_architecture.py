@@ -32,7 +32,7 @@ LEVELS = {
     'files': 1, 'schema': 1, 'retry': 1, 'limits': 1, 'graph': 1, 'placeholders': 1,
     'layout': 1, 'legend': 1, 'blueprint': 2.1, 'report.markup': 1, 'report.drawing': 2,
     'diagram': 4.6, 'report.graphs': 4.7,
-    'imports': 1.5, 'spelling': 1.5, 'documents': 1.5, 'keys': 1.5, 'rules': 1.6,
+    'imports': 1.5, 'spelling': 1.5, 'documents': 1.5, 'keys': 1.55, 'rules': 1.6,
     'oslocks': 1.9, 'locks': 2, 'definition': 2, 'offline': 2, 'processor': 2,
     'report.metrics': 2.6, 'isolation': 2, 'flushing': 2.5, 'settings': 2,
     'producers': 2.5, 'state.names': 3, 'items': 3.2, 'workspace': 3, 'database': 3,
@@ -51,24 +51,30 @@ LEVELS = {
     'agenda': 5.5, 'holds': 5.5, 'groundwork': 5.8, 'finishing': 5.9, 'telling': 5.8,
     'task': 6, 'rehearsal': 6, 'selection': 6, 'scheduler': 6.5,
     'report.chain': 3.1, 'report.trail': 3.2, 'report.heads': 3.6, 'report.audit': 3.7,
-    'source': 6.7, 'run': 7,
+    'report.inspection': 3.7,
+    'source': 6.7, 'feeding': 6.8, 'run': 7, 'work.holds': 8, 'work.feed': 8.1,
     'report.console': 8, 'report.rehearsed': 8.2, 'report.log': 8.2, 'report.textfile': 2.5,
     'report.terminal': 8.1, 'report.tally': 8, 'report.overview': 8.2, 'report.sources': 8.3,
-    'report.live': 8.4,
+    'report.live': 8.4, 'report.sight': 8.4, 'report.printed': 8,
     'commands.flags': 8.5, 'commands.run': 9, 'commands.plan': 9, 'commands.why': 9,
     'commands.doctor': 9, 'commands.graph': 9, 'commands.schema': 9,
-    'commands.validate': 9, 'cli': 9.5,
+    'commands.validate': 9, 'commands.status': 9, 'commands.logs': 9, 'cli': 9.5,
+    'commands.audit.verify': 9,
+    'state.index': 3, 'standing': 3.5, 'register': 5.6, 'shortcut': 5.7, 'session': 4,
+    'outline': 4.3, 'plainly': 0, 'parser': 9.4, 'commands.signals': 8.5,
+    'commands.listeners': 8.5, 'commands.swift': 8.8,
     'commands.queue.opening': 8.6, 'commands.queue.enqueue': 9, 'commands.queue.import': 9,
     'commands.queue.stats': 9, 'commands.queue.list': 9, 'commands.queue.show': 9,
     'commands.queue.retry_failed': 9, 'commands.queue.pause': 9, 'commands.queue.resume': 9,
-    'commands.queue.purge': 9,
+    'commands.queue.purge': 9, 'commands.queue.run': 9.2,
     'embedding.errors': 8, 'embedding.retrying': 8, 'embedding.quota': 8,
     'embedding.defaults': 8, 'embedding.papers': 8, 'embedding.coordinator': 8.1,
     'orchestrator_v2': 9, 'queue': 9,
 }
 
 #: Packages hold a sentence each (the root: the version too) and import nothing.
-PACKAGES = ('', 'state', 'launch', 'report', 'commands', 'commands.queue', 'embedding', 'work')
+PACKAGES = ('', 'state', 'launch', 'report', 'commands', 'commands.audit',
+            'commands.queue', 'embedding', 'work')
 
 #: They run inside the processor: what is true of the runner's own process is not true of them.
 IN_THE_FORK = ('launch.boot', 'launch.keeper', 'launch.ready', 'launch.ending', 'launch.seed')
@@ -132,8 +138,8 @@ OWNED_MODULES = {
     'fcntl': ('oslocks', 'locks', 'files'),
     'msvcrt': ('oslocks',),
     'hmac': ('report.chain',),
-    'signal': ('launch.posix', 'launch.linux', 'launch.windows', 'commands.run', 'retry'),
-    'argparse': ('cli',),
+    'signal': ('launch.posix', 'launch.linux', 'launch.windows', 'commands.signals', 'retry'),
+    'argparse': ('parser',),
     'tempfile': ('cli',),
     'random': ('cli', 'embedding.retrying', 'work.worker'),
     'hashlib': ('files', 'launch.boot'),
@@ -151,7 +157,7 @@ OWNED_NAMES = {
     'os.truncate': ('resume',),
     'os.unlink': ('sharing', 'locks'),
     # How a run is listened to belongs to the command, what a signal is called to `retry`.
-    'signal.signal': ('commands.run',),
+    'signal.signal': ('commands.signals',),
     'sys.exit': ('launch.boot',),
     'sys.modules': IN_THE_FORK,
 }
@@ -366,7 +372,7 @@ def imports_own_modules_at_its_top(module: Module) -> Found:
 
 def touches_no_private_name(module: Module) -> Found:
     """Private are names that begin with one underscore; records keep `_replace` and the like."""
-    public = ('_replace', '_fields', '_asdict', '_make')
+    public = ('_replace', '_fields', '_field_defaults', '_asdict', '_make')
     return [f'{module.name}:{node.lineno}: private name {node.attr}'
             for node in ast.walk(module.tree)
             if isinstance(node, ast.Attribute) and node.attr.startswith('_')

@@ -253,7 +253,7 @@ ONLY_SOMETIMES = ('state/logs/<id>/<name>.<attempt>.log', '<outputDir>/.<name>.p
                   'state/stage_<name>[<job>].json', 'state/stage_<name>[<item>].json',
                   'state/items_<name>.jsonl', 'state/items/<collection>/<item>.json',
                   'state/limits/<quota>.json', 'state/workqueue.sqlite', 'locks/.items/',
-                  'locks/.limit/')
+                  'locks/.limit/', 'locks/<name>/<nn>.lock')
 
 
 def shapes_in(root):
@@ -266,9 +266,13 @@ def shapes_in(root):
 
 
 @pytest.mark.integration
-def test_nothing_has_to_be_installed(copy):
-    """-S: no folder of installed packages is searched; -E: no variable leads to one."""
-    done = run_process(sys.executable, '-S', '-E', 'src/pipeline_runner.py', cwd=copy,
+@pytest.mark.parametrize('flags', [('-S', '-E'), ('-S', '-I')])
+def test_nothing_has_to_be_installed(copy, flags):
+    """-S: no folder of installed packages is searched; -E: no variable leads to one.
+
+    -I leaves the folder of the script out of the search, too.
+    """
+    done = run_process(sys.executable, *flags, 'src/pipeline_runner.py', cwd=copy,
                        is_measured=False)
 
     assert (done.code, done.err) == (0, '')

@@ -11,12 +11,15 @@ from typing import Optional
 from typing import Tuple
 
 from stagerunner import retry
+from stagerunner.errors import BUSY as BUSY_EXIT
 from stagerunner.errors import FAILED
 from stagerunner.errors import OK
+from stagerunner.errors import LockTimeout
 from stagerunner.events import Reason
 from stagerunner.launch.job import TIMED_OUT
 from stagerunner.launch.job import Exit
 from stagerunner.launch.job import Usage
+from stagerunner.locks import stage_lock
 from stagerunner.tasks import Group
 from stagerunner.tasks import Task
 
@@ -86,6 +89,10 @@ class Performer:
         group.expand()
         return True
 
+    def passes(self, group: Group) -> bool:
+        """True when it is known, and told already, that all of a stage is skipped."""
+        return False
+
     def gave_up(self, result: Result) -> None:
         """Take note that a task failed for good."""
 
@@ -111,6 +118,14 @@ def error_of(task: Task, ended: Exit) -> Tuple[str, str]:
     what = (f'killed by signal {-ended.exit_code}' if ended.exit_code < 0
             else f'exit code {ended.exit_code}')
     return _with_lines(what, lines), retry.classify_exit(ended.exit_code, ended.stderr_lines)
+
+
+def gave_up_waiting(result: Result, waited_s: float, at: str) -> Result:
+    """Return the failure of a task whose stage another run has had for so long."""
+    path = stage_lock('', result.task.stage.name).replace('\\', '/')
+    error = LockTimeout(f"stage '{result.task.stage.name}'", path, waited_s, result.error)
+    return result._replace(status=BROKEN, started_at=at, error=str(error),
+                           error_class=retry.PERMANENT, exit_code=BUSY_EXIT)
 
 
 def verdict_of(result: Result, spread: float) -> retry.Verdict:

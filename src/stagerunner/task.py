@@ -66,6 +66,7 @@ from stagerunner.result import STOPPED
 from stagerunner.result import Performer
 from stagerunner.result import Result
 from stagerunner.result import error_of
+from stagerunner.shortcut import Shortcut
 from stagerunner.state.marker import Marker
 from stagerunner.state.names import StateNames
 from stagerunner.tasks import Group
@@ -110,6 +111,8 @@ class Attempts(Performer):
             setting.root, setting.run_id, clock, observer.digests, self.harvester, self.ground,
             self.holds, self._isolation_of)
         self.under_way: Dict[str, Attempt] = {}
+        #: Where there is a shorter way than to observe and decide.
+        self.shortcut: Optional[Shortcut] = None
         self.surroundings = Surroundings(setting.isolation)
 
     def _isolation_of(self, stage: Stage) -> Dict[str, Any]:
@@ -133,6 +136,13 @@ class Attempts(Performer):
                     self.emit(Warned('', complaint))
 
     # -- beginning -------------------------------------------------------------
+
+    def passes(self, group: Group) -> bool:
+        if self.shortcut is None:
+            return False
+        if self.under_way:
+            self.shortcut.disturb()
+        return self.shortcut.passes(group)
 
     def start(self, task: Task, attempt: int) -> Optional[Result]:
         is_new = not self.holds.has(task)
@@ -164,6 +174,8 @@ class Attempts(Performer):
                 discard(private_folder(task.output_dir, task.name))
             return self._skipped(task, attempt, facts)
         now = stamp(self.clock.now())
+        if self.shortcut is not None:
+            self.shortcut.forget(task)
         if facts.trouble:
             return self._troubled(task, attempt, facts.trouble, now)
         grant = self.holds.permit(task)
@@ -187,6 +199,8 @@ class Attempts(Performer):
     def _skipped(self, task: Task, attempt: int, facts: Facts) -> Result:
         assert facts.marker
         self.ledger.settled(task, facts.key)
+        if self.shortcut is not None:
+            self.shortcut.note(task, facts)
         return Result(task, SKIPPED, attempt, key=facts.key, done_at=facts.marker.done_at)
 
     def _job(self, under_way: Attempt) -> Job:
@@ -207,21 +221,28 @@ class Attempts(Performer):
 
     def wait(self, timeout_s: Optional[float]) -> List[Result]:
         if not self.under_way and self.finisher.waiting:
-            self.finisher.commit()
+            self._commit()
             return self.finisher.collect()
         results: List[Result] = []
         for ended in self.launcher.wait(self._shortest(timeout_s)):
             under_way = self.under_way.pop(ended.task)
+            if self.shortcut is not None:
+                self.shortcut.disturb()
             try:
                 results.append(self._judge(under_way, ended))
             finally:
                 if under_way.grant is not None:
                     under_way.grant.release()
         if self._has_to_commit():
-            self.finisher.commit()
+            self._commit()
         told = self.finisher.collect()
         names = {result.task.name for result in told}
         return [result for result in results if result.task.name not in names] + told
+
+    def _commit(self) -> None:
+        if self.shortcut is not None:
+            self.shortcut.disturb()
+        self.finisher.commit()
 
     def _shortest(self, timeout_s: Optional[float]) -> Optional[float]:
         """Return how long to wait at most: there may be progress to show, or a commit to make."""

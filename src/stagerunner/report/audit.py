@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from typing import Optional
+from typing import Sequence
 
 from stagerunner.clock import Clock
 from stagerunner.clock import stamp
@@ -18,6 +19,7 @@ from stagerunner.errors import os_fault
 from stagerunner.events import Event
 from stagerunner.events import RunEnded
 from stagerunner.events import Sink
+from stagerunner.events import TasksSkipped
 from stagerunner.files import append
 from stagerunner.files import remove_tree
 from stagerunner.report.chain import SCHEMA
@@ -29,10 +31,17 @@ from stagerunner.report.heads import Section
 from stagerunner.report.heads import open_to_append
 from stagerunner.state.lines import append_or_cut
 from stagerunner.state.names import StateNames
+from stagerunner.wording import event_name
 from stagerunner.wording import plain
 
 #: Fields that every record has at its beginning, or that are known only when it is written.
 _SAID_OTHERWISE = ('runId', 'at', 'auditHead')
+
+#: So many tasks that were skipped together have a record each, at most.
+MOST_SINGLY = 100
+
+#: What JSON in ASCII does not have as it is.
+_ESCAPED = bytes(range(32)) + b'"\\' + bytes(range(127, 256))
 
 
 class Audit(Sink):
@@ -45,12 +54,14 @@ class Audit(Sink):
         self.key = key
         self.heads = Heads(names, key)
         self.descriptor = -1
+        self.is_new = True
         self.offset = self.size = self.n_records = 0
         #: The hash of the last record; empty before the first event.
         self.last = ''
 
     def prepare(self) -> None:
         """Make the file, whose name is on the disk as soon as the folder is flushed."""
+        self.is_new = not os.path.lexists(self.path)
         self.descriptor = open_to_append(self.path)
 
     def receive(self, event: Event) -> None:
@@ -59,11 +70,25 @@ class Audit(Sink):
         at = fields.get('at') or stamp(self.clock.now())
         for name in _SAID_OTHERWISE:
             fields.pop(name, None)
+        self._append(at, encode(fields)[1:-1])
+
+    def receive_skips(self, event: TasksSkipped) -> None:
+        """Write a record for each, or where that would take long one for all."""
+        if len(event.tasks) <= MOST_SINGLY:
+            super().receive_skips(event)
+            return
+        self._append(event.at, (
+            f'"event":"{event_name(TasksSkipped)}","why":{encode(event.why)},'
+            f'"tasks":{_texts(event.tasks)},"keys":{_texts(event.keys)},'
+            f'"doneAt":{_texts(event.done_at)}'))
+
+    def _append(self, at: str, fields: str) -> None:
         if not self.last:
-            self.last, self.offset = self.heads.begin(self.run_id, at, self.descriptor)
+            self.last, self.offset = self.heads.begin(
+                self.run_id, at, self.descriptor, is_new=self.is_new)
             self.size = self.offset
         body = (f'{{"schema":{SCHEMA},"seq":{self.n_records + 1},"runId":"{self.run_id}",'
-                f'"at":"{at}",{encode(fields)[1:-1]}')
+                f'"at":"{at}",{fields}')
         line, digest = seal(body, self.last, self.key)
         try:
             append_or_cut(self.descriptor, line, self.size, durable=False)
@@ -97,3 +122,15 @@ class Audit(Sink):
         except OSError as error:
             raise StateError(self.path, os_fault(error)) from error
         self.descriptor = -1
+
+
+def _texts(values: Sequence[str]) -> str:
+    """Return a list of texts as JSON, without looking at each where none needs an escape.
+
+    >>> _texts(['a', 'b']), _texts([]), _texts(['a\\n', 'b"'])
+    ('["a","b"]', '[]', '["a\\\\n","b\\\\""]')
+    """
+    whole = ''.join(values).encode('utf-8', 'backslashreplace')
+    if not values or whole.translate(None, _ESCAPED) != whole:
+        return encode(list(values))
+    return '["' + '","'.join(values) + '"]'

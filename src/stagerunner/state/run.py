@@ -26,6 +26,10 @@ from stagerunner.state.names import StateNames
 RUNNING, COMPLETED, FAILED, INTERRUPTED = 'running', 'completed', 'failed', 'interrupted'
 
 
+#: Keys of a record whose values are text.
+_TEXTS = ('pipeline', 'version', 'startedAt', 'endedAt', 'state', 'host', 'firstFailure')
+
+
 class RunRecord(NamedTuple):
     """What is known of a run; `ended_at` is None while it goes on."""
 
@@ -43,6 +47,11 @@ class RunRecord(NamedTuple):
     audit_head: Optional[str] = None
 
 
+def not_looked_at(mode: str = 'auto') -> Dict[str, Any]:
+    """Return what a record says of the fence when no processor was launched."""
+    return {'mode': mode, 'enforced': None, 'mechanisms': [], 'files': None}
+
+
 def write_run(names: StateNames, record: RunRecord) -> None:
     """Write the record durably: a run that was acknowledged is on the disk."""
     write_json(names.run(record.run_id), _to_json(record), durable=True)
@@ -54,6 +63,26 @@ def _to_json(record: RunRecord) -> Dict[str, Any]:
             'pid': record.pid, 'host': record.host, 'runnerVersion': __version__,
             'firstFailure': record.first_failure, 'isolation': record.isolation,
             'auditHead': record.audit_head}
+
+
+def read_run(names: StateNames, run_id: str) -> Optional[RunRecord]:
+    """Return the record of a run, None where there is none that can be read."""
+    found = _read(names, run_id)
+    texts = {name: value if isinstance(value, str) else None
+             for name, value in ((name, found.get(name)) for name in _TEXTS)}
+    pipeline, began, state = texts['pipeline'], texts['startedAt'], texts['state']
+    if pipeline is None or began is None or state is None:
+        return None
+    pid = found.get('pid')
+    return RunRecord(run_id, pipeline, texts['version'] or '', began, texts['endedAt'], state,
+                     pid if isinstance(pid, int) else 0, texts['host'] or '',
+                     texts['firstFailure'])
+
+
+def known_runs(names: StateNames) -> List[RunRecord]:
+    """Return the records of all runs that can be read, the one that began last at the end."""
+    records = (read_run(names, run_id) for run_id in _all_runs(names))
+    return sorted((record for record in records if record), key=lambda run: run.started_at)
 
 
 def started_at(names: StateNames, run_id: str) -> Optional[str]:
