@@ -46,6 +46,7 @@ COMMANDS = {
     'queue resume': 'Hand out entries of the queue again.',
     'queue purge': 'Forget finished entries of the queue.',
     'status': 'Tell which runs there were, and how far one is that goes on.',
+    'logs': 'Show what processors printed, also while they do.',
     'doctor': 'Tell which fence surrounds processors on this host, and which settings hold.',
 }
 

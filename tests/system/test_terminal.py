@@ -234,3 +234,17 @@ def test_watching_ends_with_the_run_and_with_ctrl_c(gated):
     assert b'\x1b' not in narrow.raw and narrow.raw.endswith(b'\r\n')
     assert (plain.returncode, err) == (0, b'') and b'\x1b' not in out and b'\r' not in out
     assert out.splitlines()[-1].split()[:2] == [b'r1', b'completed']
+
+
+def test_on_a_terminal_a_log_is_shown_without_its_control_characters(workspace):
+    """Through a pipe it is what was printed, byte for byte."""
+    workspace.simple(FORGER)
+    workspace.run('--run-id', 'r1')
+
+    with Session('logs', 'work', '--pipeline', workspace.pipeline_file, cwd=workspace.root
+                 ) as session:
+        assert session.finish() == 0
+    piped = run_cli('logs', 'work', '--pipeline', workspace.pipeline_file, cwd=workspace.root)
+
+    assert b'\\x1b[2J\\x1b[1;1H' in session.raw and b'\x1b' not in session.raw
+    assert piped.out == workspace.read('state/logs/r1/work.1.log') and '\x1b[2J' in piped.out

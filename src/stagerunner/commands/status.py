@@ -23,10 +23,10 @@ from stagerunner.report.overview import overview
 from stagerunner.report.sight import STATUSES
 from stagerunner.report.sight import Seen
 from stagerunner.report.sight import Sight
+from stagerunner.report.sight import find_run
 from stagerunner.report.sources import sources_of
 from stagerunner.report.terminal import Terminal
 from stagerunner.report.terminal import can_be_drawn_on
-from stagerunner.schema import nearest
 from stagerunner.schema import printable
 from stagerunner.sharing import pause
 from stagerunner.state.names import StateNames
@@ -86,12 +86,7 @@ class _View:
         records = known_runs(self.names)
         asked = self.arguments.run
         if asked is not None:
-            found = [record for record in records if record.run_id == asked]
-            if not found:
-                raise UsageError(f"there is no run '{printable(asked)}'" + (
-                    nearest(asked, [record.run_id for record in records])
-                    or (f'; the last one is {records[-1].run_id}' if records else '')))
-            records = found
+            records = [find_run(records, asked)]
         return [self.sights.setdefault(record.run_id, Sight(self.names, self.root, record)).look()
                 for record in reversed(records[-self.arguments.limit:])]
 

@@ -11,13 +11,17 @@ from typing import Dict
 from typing import List
 from typing import NamedTuple
 from typing import Optional
+from typing import Sequence
 
 from stagerunner.clock import unstamp
 from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
+from stagerunner.errors import UsageError
 from stagerunner.files import read_json
 from stagerunner.report.tally import Tally
 from stagerunner.report.trail import Trail
+from stagerunner.schema import nearest
+from stagerunner.schema import printable
 from stagerunner.state.names import StateNames
 from stagerunner.state.run import RUNNING
 from stagerunner.state.run import RunRecord
@@ -30,6 +34,16 @@ CRASHED = 'crashed'
 
 #: What a task may have come to.
 STATUSES = ('ok', 'skipped', 'failed', 'blocked', 'cancelled', 'interrupted')
+
+
+def find_run(records: Sequence[RunRecord], run_id: str) -> RunRecord:
+    """Return the record of a run, or raise `UsageError` with what may have been meant."""
+    for record in records:
+        if record.run_id == run_id:
+            return record
+    known = [record.run_id for record in records]
+    raise UsageError(f"there is no run '{printable(run_id)}'" + (
+        nearest(run_id, known) or (f'; the last one is {known[-1]}' if known else '')))
 
 
 class Seen(NamedTuple):
