@@ -194,7 +194,8 @@ _VALUES = {'str': 'te\nxt ü', 'int': 7, 'float': 0.5, 'bool': True, 'Optional[s
            'Tuple[Reason, ...]': (Reason('cause', 'path', 'old', None),)}
 
 RECORDS = [value for value in vars(events).values()
-           if inspect.isclass(value) and issubclass(value, tuple) and value is not Reason]
+           if inspect.isclass(value) and issubclass(value, tuple) and value is not Reason
+           and value.__module__ == events.__name__]
 
 
 @pytest.mark.parametrize('record', RECORDS, ids=lambda record: record.__name__)

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any
 from typing import Dict
 from typing import Iterator
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 from typing import Tuple
+
+from stagerunner.records import NamedTuple
 
 #: Any of the records below.
 Event = Tuple[Any, ...]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Callable
 from typing import Mapping
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 from typing import Tuple
@@ -26,6 +25,7 @@ from stagerunner.launch.job import Launcher
 from stagerunner.ledger import Ledger
 from stagerunner.permits import Permits
 from stagerunner.permits import Rates
+from stagerunner.records import NamedTuple
 from stagerunner.register import Register
 from stagerunner.rehearsal import Rehearsal
 from stagerunner.report.chain import Key

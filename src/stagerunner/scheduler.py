@@ -10,7 +10,6 @@ import heapq
 from typing import Callable
 from typing import Dict
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 from typing import Tuple
@@ -36,6 +35,7 @@ from stagerunner.events import TaskThrottled
 from stagerunner.events import TaskWaiting
 from stagerunner.locks import POLL_S
 from stagerunner.locks import stage_lock
+from stagerunner.records import NamedTuple
 from stagerunner.result import BROKEN
 from stagerunner.result import BUSY
 from stagerunner.result import DONE
