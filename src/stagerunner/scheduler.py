@@ -28,7 +28,6 @@ from stagerunner.errors import REFUSED
 from stagerunner.errors import LockTimeout
 from stagerunner.errors import RunnerError
 from stagerunner.events import Event
-from stagerunner.events import StageExpanded
 from stagerunner.events import TaskBlocked
 from stagerunner.events import TaskCancelled
 from stagerunner.events import TaskThrottled
@@ -169,9 +168,7 @@ class Scheduler:
             self._fail_lane(lane, error)
             return
         if group.is_fan_out and is_known:
-            self.emit(StageExpanded(group.stage.name, len(group), group.collection is not None,
-                                    group.items or ()))
-            self.teller.begin(group.stage.name)
+            self.teller.begin(group)
         self.agenda.open(lane)
 
     def _fail_lane(self, lane: Lane, error: RunnerError) -> None:

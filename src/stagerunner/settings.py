@@ -200,8 +200,8 @@ def _short_lease(queue: Dict[str, Any]) -> List[Fault]:
     """Refuse leases that end while their holder is well."""
     ttl_s = queue.get('lease_ttl_seconds', QueueSettings().lease_ttl_seconds)
     beat_s = queue.get('heartbeat_seconds', QueueSettings().heartbeat_seconds)
-    if ttl_s is None or beat_s is None or ttl_s >= HEARTBEATS_PER_LEASE * beat_s:
-        # What is no number was told already.
+    # What is no number was told already; and three times 0.1 is a little more than 0.3.
+    if ttl_s is None or beat_s is None or ttl_s * 1.000001 >= HEARTBEATS_PER_LEASE * beat_s:
         return []
     key = 'lease_ttl_seconds' if 'lease_ttl_seconds' in queue else 'heartbeat_seconds'
     return [Fault(('queue', key), f'a lease of {ttl_s:g}s is shorter than '
