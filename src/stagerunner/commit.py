@@ -15,7 +15,6 @@ import os
 from typing import Callable
 from typing import Dict
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 from typing import Set
@@ -36,6 +35,7 @@ from stagerunner.files import write_json
 from stagerunner.flushing import Flusher
 from stagerunner.publish import private_folder
 from stagerunner.publish import stale_files
+from stagerunner.records import NamedTuple
 from stagerunner.sharing import remove_file
 from stagerunner.sharing import wait_until_free
 from stagerunner.state.items import ItemJournal

@@ -12,7 +12,6 @@ from typing import Any
 from typing import Callable
 from typing import Dict
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 from typing import Set
@@ -39,6 +38,7 @@ from stagerunner.permits import Grant
 from stagerunner.plan import Decision
 from stagerunner.publish import discard
 from stagerunner.publish import written_files
+from stagerunner.records import NamedTuple
 from stagerunner.result import BROKEN
 from stagerunner.result import DONE
 from stagerunner.result import ENDED

@@ -6,7 +6,6 @@ from typing import Any
 from typing import Container
 from typing import Dict
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 from typing import Tuple
 
@@ -20,6 +19,7 @@ from stagerunner.launch.job import TIMED_OUT
 from stagerunner.launch.job import Exit
 from stagerunner.launch.job import Usage
 from stagerunner.locks import stage_lock
+from stagerunner.records import NamedTuple
 from stagerunner.tasks import Group
 from stagerunner.tasks import Task
 

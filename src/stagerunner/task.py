@@ -14,7 +14,6 @@ from typing import Dict
 from typing import FrozenSet
 from typing import List
 from typing import Mapping
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 
@@ -59,6 +58,7 @@ from stagerunner.plan import Decision
 from stagerunner.plan import decide
 from stagerunner.publish import discard
 from stagerunner.publish import private_folder
+from stagerunner.records import NamedTuple
 from stagerunner.result import BROKEN
 from stagerunner.result import BUSY
 from stagerunner.result import SKIPPED
@@ -262,8 +262,9 @@ class Attempts(Performer):
         """
         if self.finisher.due_in() is None:
             return False
-        if self.setting.workers == 1 and not self.under_way and not any(
-                entry.attempt.task.is_member for entry in self.finisher.waiting):
+        if self.setting.workers == 1 and not self.under_way and (
+                self.holds.is_one_by_one or not all(
+                    entry.attempt.task.is_member for entry in self.finisher.waiting)):
             return True
         return self.finisher.due_in() == 0.0
 
