@@ -292,10 +292,10 @@ class FedScheduler(Scheduler):
 
     def judge(self, entry: Entry, result: Result) -> None:
         member = self.members[entry.number]
-        member.results.append(result)
         if member.is_lost and result.status == BROKEN:
             result = result._replace(status=STOPPED)
-        if result.status == STOPPED:
+        member.results.append(result)
+        if result.status == STOPPED or member.is_lost:
             member.is_cut_short = True
             self._withdraw(member)
         if result.status != BROKEN:

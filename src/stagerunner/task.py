@@ -14,7 +14,6 @@ from typing import Dict
 from typing import FrozenSet
 from typing import List
 from typing import Mapping
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 
@@ -60,6 +59,7 @@ from stagerunner.plan import Decision
 from stagerunner.plan import decide
 from stagerunner.publish import discard
 from stagerunner.publish import private_folder
+from stagerunner.records import NamedTuple
 from stagerunner.result import BROKEN
 from stagerunner.result import BUSY
 from stagerunner.result import DONE

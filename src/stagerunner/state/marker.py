@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from typing import Any
 from typing import Dict
-from typing import NamedTuple
 from typing import Optional
 from typing import Tuple
 
@@ -17,6 +16,7 @@ from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
 from stagerunner.files import read_json
 from stagerunner.files import stays_below
+from stagerunner.records import NamedTuple
 
 #: Version of the file's shape; a newer one is refused, an older one counts as absent.
 FORMAT = 1

@@ -46,7 +46,8 @@ class OrchestratorConfig:
         if heartbeat_seconds <= 0 or retry_backoff_seconds < 0 or jitter_seconds < 0:
             raise ValueError('heartbeat_seconds must be above 0, and retry_backoff_seconds and '
                              'jitter_seconds not below 0')
-        if lease_ttl_seconds < 3 * heartbeat_seconds:
+        # Three times 0.1 is a little more than 0.3.
+        if lease_ttl_seconds * 1.000001 < 3 * heartbeat_seconds:
             raise ValueError(f'lease_ttl_seconds must be at least three times heartbeat_seconds, '
                              f'got {lease_ttl_seconds:g} and {heartbeat_seconds:g}')
 
