@@ -192,7 +192,7 @@ class Finisher:
             self._end_progress(attempt)
         marker = Marker(task.name, attempt.facts.key, self.run_id, entry.done_at,
                         round(entry.ended.duration_s, 6), crop.is_staged, attempt.facts.parts,
-                        crop.outputs)
+                        crop.outputs, task.stage.output_dir)
         return Finished(task.name, attempt.private, task.output_dir, marker, crop.former,
                         self.ledger.journal(task))
 

@@ -293,7 +293,7 @@ class Attempts(Performer):
         if self.ledger.is_told(group, key):
             return
         marker = Marker(group.stage.name, key, self.setting.run_id, stamp(self.clock.now()),
-                        0.0, True, {'tasks': tasks}, ())
+                        0.0, True, {'tasks': tasks}, (), self.ground.shown(group.home))
         complete(group.home, marker, self.ledger.journal(group.task(0)), tasks)
         gone = self.ledger.gone(group)
         if gone:
