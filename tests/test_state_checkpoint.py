@@ -192,7 +192,7 @@ def test_an_item_that_failed_stays_failed_whatever_other_stages_do(sink):
                  *went_well('judge', 'a', 'y'), RunEnded('r1', 'now', 1, 'failed'))
 
     entry = found['papers']['a']
-    assert (entry['stage'], entry['last_error']) == ('failed', 'exit code 65')
+    assert (entry['stage'], entry['last_error']) == ('failed', 'exit code 65: last lines')
     assert (found['stats']['failed_papers'], found['stats']['completed_papers']) == (1, 0)
 
 

@@ -14,12 +14,12 @@ from collections import deque
 from typing import Deque
 from typing import Iterator
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 from typing import Set
 from typing import Tuple
 
+from stagerunner.records import NamedTuple
 from stagerunner.tasks import Group
 from stagerunner.tasks import in_order
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 from typing import Dict
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 from typing import Set
@@ -33,6 +32,7 @@ from stagerunner.files import write_bytes
 from stagerunner.files import write_json
 from stagerunner.publish import private_folder
 from stagerunner.publish import stale_files
+from stagerunner.records import NamedTuple
 from stagerunner.sharing import remove_file
 from stagerunner.sharing import wait_until_free
 from stagerunner.state.items import ItemJournal

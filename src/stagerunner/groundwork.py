@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from typing import Callable
-from typing import NamedTuple
 from typing import Optional
 
 from stagerunner.errors import Unreadable
@@ -23,6 +22,7 @@ from stagerunner.plan import Decision
 from stagerunner.publish import discard
 from stagerunner.publish import prepare
 from stagerunner.publish import private_folder
+from stagerunner.records import NamedTuple
 from stagerunner.resume import Binding
 from stagerunner.resume import final_offset
 from stagerunner.resume import forget

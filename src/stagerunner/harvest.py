@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import Callable
 from typing import Dict
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 from typing import Tuple
@@ -26,6 +25,7 @@ from stagerunner.publish import check_room
 from stagerunner.publish import describe_outputs
 from stagerunner.publish import written_directly
 from stagerunner.publish import written_files
+from stagerunner.records import NamedTuple
 from stagerunner.state.marker import Marker
 from stagerunner.state.marker import Output
 from stagerunner.tasks import Task

@@ -6,7 +6,6 @@ from typing import Any
 from typing import Container
 from typing import Dict
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 from typing import Tuple
 
@@ -16,6 +15,7 @@ from stagerunner.events import Reason
 from stagerunner.launch.job import TIMED_OUT
 from stagerunner.launch.job import Exit
 from stagerunner.launch.job import Usage
+from stagerunner.records import NamedTuple
 from stagerunner.tasks import Group
 from stagerunner.tasks import Task
 

@@ -10,7 +10,6 @@ import heapq
 from typing import Callable
 from typing import Dict
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 from typing import Tuple
@@ -29,13 +28,13 @@ from stagerunner.errors import REFUSED
 from stagerunner.errors import LockTimeout
 from stagerunner.errors import RunnerError
 from stagerunner.events import Event
-from stagerunner.events import StageExpanded
 from stagerunner.events import TaskBlocked
 from stagerunner.events import TaskCancelled
 from stagerunner.events import TaskThrottled
 from stagerunner.events import TaskWaiting
 from stagerunner.locks import POLL_S
 from stagerunner.locks import stage_lock
+from stagerunner.records import NamedTuple
 from stagerunner.result import BROKEN
 from stagerunner.result import BUSY
 from stagerunner.result import DONE
@@ -169,9 +168,7 @@ class Scheduler:
             self._fail_lane(lane, error)
             return
         if group.is_fan_out and is_known:
-            self.emit(StageExpanded(group.stage.name, len(group), group.collection is not None,
-                                    group.items or ()))
-            self.teller.begin(group.stage.name)
+            self.teller.begin(group)
         self.agenda.open(lane)
 
     def _fail_lane(self, lane: Lane, error: RunnerError) -> None:

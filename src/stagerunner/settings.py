@@ -13,7 +13,6 @@ import re
 from typing import Any
 from typing import Dict
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 from typing import Tuple
@@ -22,6 +21,7 @@ from stagerunner.documents import read_document
 from stagerunner.documents import refuse
 from stagerunner.errors import UsageError
 from stagerunner.files import try_stat
+from stagerunner.records import NamedTuple
 from stagerunner.schema import Checker
 from stagerunner.schema import Choice
 from stagerunner.schema import Fault

@@ -12,7 +12,6 @@ from typing import Callable
 from typing import Dict
 from typing import List
 from typing import Mapping
-from typing import NamedTuple
 from typing import Optional
 from typing import Set
 
@@ -23,6 +22,7 @@ from stagerunner.locks import entry_lock
 from stagerunner.locks import stage_lock
 from stagerunner.locks import try_lock
 from stagerunner.permits import Permits
+from stagerunner.records import NamedTuple
 from stagerunner.tasks import Task
 
 
