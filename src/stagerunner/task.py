@@ -34,6 +34,7 @@ from stagerunner.errors import Unreadable
 from stagerunner.events import Event
 from stagerunner.events import TaskStarted
 from stagerunner.events import Warned
+from stagerunner.evidence import evidence
 from stagerunner.facts import Facts
 from stagerunner.facts import Observer
 from stagerunner.fence import AUTO
@@ -323,7 +324,8 @@ class Attempts(Performer):
         if task.stage.has_declared_files:
             discard(task.aside)
         return self._result(under_way, ended, DONE)._replace(
-            done_at=done_at, is_staged=crop.is_staged, total_lines=total)
+            done_at=done_at, is_staged=crop.is_staged, total_lines=total,
+            made=evidence(facts.parts, crop.outputs))
 
     def _end_progress(self, under_way: _Attempt) -> int:
         return self.ground.end_progress(under_way.task, under_way.number, under_way.facts.key,
