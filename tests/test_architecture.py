@@ -32,6 +32,10 @@ LEVELS = {
     'files': 1, 'schema': 1, 'retry': 1, 'limits': 1, 'graph': 1, 'placeholders': 1,
     'layout': 1, 'legend': 1, 'blueprint': 2.1, 'report.markup': 1, 'report.drawing': 2,
     'diagram': 4.6, 'report.graphs': 4.7,
+    'report.revived': 1, 'report.story': 1.5, 'report.html.style': 1, 'report.html.parts': 2,
+    'report.html.timeline': 2.5, 'report.html.summary': 4.8, 'report.html.stages': 4.9,
+    'report.html.page': 5, 'report.accounts': 5.1, 'report.watched': 5.2, 'report.dashboard': 1,
+    'evidence': 4.1, 'commands.report': 9,
     'imports': 1.5, 'spelling': 1.5, 'documents': 1.5, 'keys': 1.5, 'rules': 1.6,
     'oslocks': 1.9, 'locks': 2, 'definition': 2, 'offline': 2, 'processor': 2,
     'report.metrics': 2.6, 'isolation': 2, 'settings': 2,
@@ -68,7 +72,8 @@ LEVELS = {
 }
 
 #: Packages hold a sentence each (the root: the version too) and import nothing.
-PACKAGES = ('', 'state', 'launch', 'report', 'commands', 'commands.queue', 'embedding', 'work')
+PACKAGES = ('', 'state', 'launch', 'report', 'report.html', 'commands', 'commands.queue',
+            'embedding', 'work')
 
 #: They run inside the processor: what is true of the runner's own process is not true of them.
 IN_THE_FORK = ('launch.boot', 'launch.keeper', 'launch.ready', 'launch.ending', 'launch.seed')
@@ -196,6 +201,8 @@ HARMLESS_TEXTS = {
     ('rules', 'state'): 'refused as an output folder',
     ('rules', 'locks'): 'refused as an output folder',
     ('state.run', 'state'): 'a key of the record',
+    ('report.accounts', 'state'): 'a key of the record',
+    ('report.watched', 'state'): 'a key of the record',
     ('embedding.defaults', 'pipeline_checkpoint.json'): 'a default for the config of others',
 }
 

@@ -33,6 +33,7 @@ from stagerunner.locks import TIMEOUT_S
 from stagerunner.report.console import Console
 from stagerunner.report.console import JsonLines
 from stagerunner.report.console import may_draw
+from stagerunner.report.dashboard import Dashboard
 from stagerunner.report.log import LEVELS
 from stagerunner.report.log import LogFile
 from stagerunner.report.metrics import Metrics
@@ -189,6 +190,8 @@ def _sinks(arguments: Any, system: Any, loaded: Loaded, run_id: str,
                                     resumes=arguments.resume)
     return [StageRecords(names, run_id), checkpoint,
             Metrics(names.metrics(run_id), names.textfile(run_id)), *more,
+            Dashboard(clock, lambda: system.load('report.watched').Page(
+                loaded.workspace, run_id, clock)),
             _console(arguments, system, clock, names)]
 
 

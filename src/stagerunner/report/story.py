@@ -15,6 +15,7 @@ from typing import Dict
 from typing import List
 from typing import NamedTuple
 from typing import Optional
+from typing import Sequence
 from typing import Tuple
 
 from stagerunner.events import AttemptEnded
@@ -257,7 +258,7 @@ def _keep(bars: List[Bar], bar: Bar, most: int) -> None:
         heapq.heappushpop(bars, bar)
 
 
-def _add_usage(stage: StageStory, usage: Any) -> None:
+def _add_usage(stage: StageStory, usage: Sequence[Any]) -> None:
     cpu_s, peak, written, *_ = (*usage, None, None, None)
     if cpu_s is not None:
         stage.cpu_s = (stage.cpu_s or 0.0) + cpu_s

@@ -58,11 +58,12 @@ def _to_json(record: RunRecord) -> Dict[str, Any]:
 
 def started_at(names: StateNames, run_id: str) -> Optional[str]:
     """Return when a former run with this id began, None where nothing can be read of it."""
-    found = _read(names, run_id).get('startedAt')
+    found = read_run(names, run_id).get('startedAt')
     return found if isinstance(found, str) else None
 
 
-def _read(names: StateNames, run_id: str) -> Dict[str, Any]:
+def read_run(names: StateNames, run_id: str) -> Dict[str, Any]:
+    """Return the record of a run as JSON, empty where nothing can be read of it."""
     try:
         record = read_json(names.run(run_id))
     except Unreadable:
@@ -76,7 +77,7 @@ def unfinished_run(names: StateNames, root: str, run_id: Optional[str] = None) -
     What failed before the last completed run is settled by that one.
     """
     for candidate in [run_id] if run_id else reversed(_all_runs(names)):
-        state = _read(names, candidate).get('state')
+        state = read_run(names, candidate).get('state')
         if state in (FAILED, INTERRUPTED):
             return candidate
         if state == RUNNING and is_dead(root, candidate):
@@ -84,6 +85,16 @@ def unfinished_run(names: StateNames, root: str, run_id: Optional[str] = None) -
         if state == COMPLETED:
             return None
     return None
+
+
+def known_runs(names: StateNames) -> List[str]:
+    """Return the ids of all runs that have a record or an audit, those with a record last.
+
+    The last one is the one whose record was written last.
+    """
+    recorded = _all_runs(names)
+    known = set(recorded)
+    return [run_id for run_id in names.audited_runs() if run_id not in known] + recorded
 
 
 def _all_runs(names: StateNames) -> List[str]:
@@ -100,7 +111,8 @@ def is_dead(root: str, run_id: str) -> bool:
 
 def forget_run(names: StateNames, run_id: str) -> None:
     """Remove the figures and logs of a former run with this id; its record is about to be new."""
-    for path in (names.metrics(run_id), names.textfile(run_id), names.logs(run_id)):
+    for path in (names.metrics(run_id), names.textfile(run_id), names.logs(run_id),
+                 names.report(run_id)):
         _remove(path)
 
 
@@ -113,7 +125,7 @@ def forget_old_runs(names: StateNames, root: str, keep: int) -> None:
             continue
         try:
             for path in (names.metrics(run_id), names.textfile(run_id), names.logs(run_id),
-                         names.run(run_id)):
+                         names.report(run_id), names.run(run_id)):
                 remove_tree(path)
         except PermissionError:
             # Somebody reads one of them (Windows): the record stays, the next run tries again.

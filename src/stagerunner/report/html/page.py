@@ -26,9 +26,13 @@ from stagerunner.report.markup import escaped
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 #: A sheet with a tick, for the tab of the browser.
-_ICON = ("data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
-         "%3Crect width='16' height='16' rx='4' fill='%230a58b8'/%3E%3Cpath d='M4 8.5l3 3 5-7' "
-         "fill='none' stroke='%23fff' stroke-width='2'/%3E%3C/svg%3E")
+_ICON = ("data:image/svg+xml,%3Csvg%20xmlns='http:%2F%2Fwww.w3.org%2F2000%2Fsvg'%20"
+         "viewBox='0%200%2016%2016'%3E%3Crect%20width='16'%20height='16'%20rx='4'%20"
+         "fill='%230a58b8'/%3E%3Cpath%20d='M4%208.5l3%203%205-7'%20fill='none'%20"
+         "stroke='%23fff'%20stroke-width='2'/%3E%3C/svg%3E")
+
+#: A page should stay below this, in bytes.
+_LARGE = 900_000
 
 _NAMES = {'trouble': 'What went wrong', 'summary': 'Summary', 'graph': 'Picture',
           'timeline': 'Time line', 'stages': 'All stages', 'details': 'Stage by stage',
@@ -36,8 +40,15 @@ _NAMES = {'trouble': 'What went wrong', 'summary': 'Summary', 'graph': 'Picture'
 
 
 def render(account: Account) -> bytes:
-    """Return the report as the bytes of one file."""
-    return ''.join(_page(account)).encode('utf-8')
+    """Return the report as the bytes of one file, ASCII so that no encoding can spoil it.
+
+    Where it would be large, its lists are shorter.
+    """
+    while True:
+        page = ''.join(_page(account)).encode('ascii', 'xmlcharrefreplace')
+        if len(page) < _LARGE or not account.entries:
+            return page
+        account = account._replace(entries=account.entries // 4)
 
 
 def _page(account: Account) -> Iterator[str]:

@@ -96,9 +96,9 @@ def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]],
         '<tr><th scope="row">' + first + '</th>' + ''.join(
             f'<td{kind(index)}>{cell}</td>' for index, cell in enumerate(cells, 1)) + '</tr>\n'
         for first, *cells in rows)
-    return (f'<div class="scroll" tabindex="0" role="region" aria-label="{escaped(caption)}">'
+    return (f'<section class="scroll" tabindex="0" aria-label="{escaped(caption)}">'
             f'<table><caption>{escaped(caption)}</caption><thead><tr>{head}</tr></thead>\n'
-            f'<tbody>{body}</tbody></table></div>')
+            f'<tbody>{body}</tbody></table></section>')
 
 
 def facts(pairs: Iterable[Sequence[str]]) -> str:

@@ -36,8 +36,8 @@ from stagerunner.report.story import StageStory
 #: So many stages are drawn, have a row, have details; those that went wrong come first.
 _DRAWN, _ROWS, _DETAILED = 400, 1000, 300
 
-#: Entries of lists in all details together, and of one list at least and at most.
-_ENTRIES, _FEWEST, _MOST = 1500, 4, 50
+#: No list of a stage has more entries.
+_MOST = 50
 
 #: Characters of an error, and of a value that changed.
 _ERROR, _VALUE = 1500, 90
@@ -72,8 +72,8 @@ def graph(account: Account) -> str:
     omitted = (f'<p class="soft">{drawing.omitted:,} lines that follow from others are not '
                f'drawn.</p>' if drawing.omitted else '')
     return section('graph', 'Stages', (
-        f'<div class="scroll graph" tabindex="0" role="region" aria-label="Picture of all stages">'
-        f'{drawing.svg}</div>{omitted}'))
+        f'<section class="scroll graph" tabindex="0" aria-label="Picture of all stages">'
+        f'{drawing.svg}</section>{omitted}'))
 
 
 def _worst_first(account: Account, most: int) -> List[StageStory]:
@@ -131,7 +131,7 @@ def _why(stage: StageStory) -> str:
 def details(account: Account) -> str:
     """Return a part for each stage that opens and closes; what went wrong is open."""
     listed = _worst_first(account, _DETAILED)
-    most = max(_FEWEST, min(_MOST, _ENTRIES // max(1, len(listed))))
+    most = min(_MOST, 1 + account.entries // max(1, len(listed)))
     return section('details', 'Stage by stage', '\n'.join(
         _details(account, stage, most) for stage in listed))
 
@@ -165,7 +165,7 @@ def _parts(account: Account, stage: StageStory, most: int) -> Iterator[str]:
     if stage.slowest:
         yield _slowest(stage, most)
     yield from _made(stage, most)
-    yield from _log(account, stage)
+    yield from _log(account, stage, most)
 
 
 def _facts(stage: StageStory) -> Iterator[Tuple[str, str]]:
@@ -217,7 +217,8 @@ def _attempt(attempt: AttemptEnded) -> Sequence[str]:
 
 
 def _failure(failure: Any) -> str:
-    headline = shortened(failure.error.partition('\n')[0], 200)
+    first, *more = [line for line in failure.error.split('\n') if line.strip()] or ['']
+    headline = shortened(f'{first}: {more[-1].strip()}' if more else first, 200)
     log = f' <span class="soft">{code(failure.log)}</span>' if failure.log else ''
     return (f'{code(failure.task)}: {escaped(headline)} '
             f'({escaped(failure.error_class)}, {count(failure.attempts, "attempt")}){log}')
@@ -238,27 +239,31 @@ def _made(stage: StageStory, most: int) -> Iterator[str]:
     for title, key in (('Inputs', 'inputs'), ('Outputs', 'outputs')):
         entries = made.get(key) or ()
         if isinstance(entries, dict):
-            yield (f'<h3>{title}</h3><p>{int(entries.get("count", 0)):,} files, digest of all '
+            yield (f'<h3>{title}</h3><p>{code(entries.get("count"))} files, digest of all '
                    f'{code(entries.get("digest"))}</p>')
-        elif entries:
+        elif isinstance(entries, list) and entries:
             yield f'<h3>{title}</h3>' + bullets(
-                [_file(entry) for entry in list(entries)[:most]], len(entries))
+                [_file(entry) for entry in entries[:most]], len(entries))
 
 
 def _file(entry: Any) -> str:
     if isinstance(entry, dict):
-        return (f'{code(entry.get("path"))} <span class="soft">{size(entry.get("size"))}, '
+        number = entry.get('size')
+        shown = size(number if isinstance(number, int) else None)
+        return (f'{code(entry.get("path"))} <span class="soft">{shown}, '
                 f'{code(entry.get("sha256"))}</span>')
-    return f'{code(entry[0])} <span class="soft">{code(entry[1])}</span>'
+    if isinstance(entry, list) and len(entry) == 2:
+        return f'{code(entry[0])} <span class="soft">{code(entry[1])}</span>'
+    return code(entry)
 
 
-def _log(account: Account, stage: StageStory) -> Iterator[str]:
+def _log(account: Account, stage: StageStory, most: int) -> Iterator[str]:
     if stage.failures and stage.tasks is None and stage.failures[0].tail:
-        lines: Sequence[str] = stage.failures[0].tail
+        lines: Sequence[str] = stage.failures[0].tail[-most:]
         path = stage.failures[0].log
     else:
         path = (stage.tries[-1].log if stage.tries else None) or ''
-        lines = account.tails.get(path, ())
+        lines = account.tails.get(path, ())[-most:]
     if lines:
         yield (f'<h3>Last lines of <code>{escaped(path)}</code></h3>'
                f'<pre>{escaped(chr(10).join(lines))}</pre>')

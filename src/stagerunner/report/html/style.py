@@ -1,12 +1,14 @@
-"""How the report looks: light or dark as its reader likes it, on screens of any width, on paper."""
+"""How the report looks: light or dark as its reader likes, on any screen and on paper."""
 
 from __future__ import annotations
 
 STYLE = '''\
-:root{color-scheme:light dark;--page:#f6f7f9;--card:#fff;--ink:#1c2430;--soft:#57606f;--rule:#dfe3ea;
+:root{color-scheme:light dark;--page:#f6f7f9;--card:#fff;--ink:#1c2430;--soft:#57606f;
+--rule:#dfe3ea;
 --line:#8a94a6;--link:#0a58b8;--ok:#16703a;--skipped:#5b6677;--failed:#c0202a;--running:#0a5cc2;
 --blocked:#8a5a00;--interrupted:#7a3fc0;--shade:#f0f2f6}
-@media (prefers-color-scheme:dark){:root{--page:#12161d;--card:#1a202a;--ink:#e6ebf3;--soft:#a2adbf;
+@media (prefers-color-scheme:dark){:root{--page:#12161d;--card:#1a202a;--ink:#e6ebf3;
+--soft:#a2adbf;
 --rule:#2d3644;--line:#66728a;--link:#7db4ff;--ok:#4cc47c;--skipped:#9aa6b8;--failed:#ff7b78;
 --running:#6cb0ff;--blocked:#e0a843;--interrupted:#c69bff;--shade:#222a36}}
 *{box-sizing:border-box}
@@ -26,14 +28,15 @@ h3{font-size:14px;margin:18px 0 6px}
 .skip{position:absolute;left:-999px}
 .skip:focus{left:16px;top:12px;background:var(--card);padding:8px 12px;border-radius:8px;z-index:1}
 nav ul{display:flex;flex-wrap:wrap;gap:4px 18px;list-style:none;margin:14px 0 0;padding:0}
-section{background:var(--card);border:1px solid var(--rule);border-radius:12px;padding:20px 22px;
+main>section{background:var(--card);border:1px solid var(--rule);border-radius:12px;padding:20px 22px;
 margin:20px 0}
 :focus-visible{outline:3px solid var(--running);outline-offset:2px;border-radius:4px}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(132px,1fr));gap:12px;margin:0}
 .cards div{background:var(--shade);border-radius:10px;padding:10px 14px}
 .cards dt{color:var(--soft);font-size:13px}
 .cards dd{margin:0;font-size:22px;font-weight:650;font-variant-numeric:tabular-nums}
-.bar{display:flex;height:12px;border-radius:6px;overflow:hidden;margin:0 0 16px;background:var(--shade)}
+.bar{display:flex;height:12px;border-radius:6px;overflow:hidden;margin:0 0 16px;
+background:var(--shade)}
 .bar span{background:var(--c);min-width:3px}
 .facts{display:grid;grid-template-columns:max-content 1fr;gap:3px 18px;margin:16px 0 0}
 .facts dt{color:var(--soft)}
@@ -48,7 +51,8 @@ h1 .badge{font-size:15px;line-height:26px;vertical-align:4px;margin-left:8px}
 .graph{max-height:640px;text-align:center}
 table{border-collapse:collapse;width:100%;font-size:14px}
 caption{text-align:left;color:var(--soft);padding:0 0 8px;font-size:13px}
-th,td{text-align:left;padding:6px 12px 6px 0;border-bottom:1px solid var(--rule);vertical-align:top}
+th,td{text-align:left;padding:6px 12px 6px 0;border-bottom:1px solid var(--rule);
+vertical-align:top}
 thead th{font-size:12.5px;color:var(--soft);font-weight:600;white-space:nowrap}
 tbody th{font-weight:600;overflow-wrap:anywhere;min-width:9em}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
@@ -68,7 +72,8 @@ ul.list{margin:4px 0;padding-left:20px}
 svg.time{display:block;width:100%;min-width:640px}
 svg.time .grid{stroke:var(--rule)}
 svg.time text{font-size:11.5px;fill:var(--soft)}
-svg.time rect{fill:var(--c);fill-opacity:.82;stroke:var(--card);stroke-width:.8}
+svg.time rect{fill:var(--c);fill-opacity:.8;stroke:var(--card);stroke-width:.8}
+svg.time rect.t1{fill-opacity:.66}svg.time rect.t2{fill-opacity:.96}
 svg.time rect.lane{fill:var(--shade);fill-opacity:1;stroke:none}
 svg.time .on{fill:#fff;font-weight:600;pointer-events:none}
 @media (prefers-color-scheme:dark){svg.time .on{fill:#10151c}}
@@ -86,14 +91,18 @@ margin-right:6px}
 .drawing a:hover rect,.drawing a:focus rect{stroke-width:3}
 .drawing .skipped rect,.drawing .not-started rect,.drawing .waiting rect{stroke-dasharray:4 3}
 footer{color:var(--soft);font-size:13px;padding-bottom:32px}
-@media (max-width:640px){header,main,footer{padding:0 12px}section{padding:16px 14px}
+@media (max-width:640px){header,main,footer{padding:0 12px}main>section{padding:16px 14px}
 .facts{grid-template-columns:1fr;gap:0}.facts dd{margin:0 0 8px}h1{font-size:22px}}
-@media print{:root{color-scheme:light;--page:#fff;--card:#fff;--shade:#f3f4f6;--ink:#000;--soft:#444;
---rule:#ccc;--line:#777;--link:#000;--ok:#16703a;--skipped:#5b6677;--failed:#c0202a;--running:#0a5cc2;
+@media print{:root{color-scheme:light;--page:#fff;--card:#fff;--shade:#f3f4f6;--ink:#000;
+--soft:#444;
+--rule:#ccc;--line:#777;--link:#000;--ok:#16703a;--skipped:#5b6677;--failed:#c0202a;
+--running:#0a5cc2;
 --blocked:#8a5a00;--interrupted:#7a3fc0}
-body{font-size:11pt}section{border:0;padding:0;margin:14pt 0}nav,.skip{display:none}
+body{font-size:11pt}main>section{border:0;padding:0;margin:14pt 0}
+nav,.skip,details.plain{display:none}
 h2,h3,summary,caption{break-after:avoid}tr,.cards div{break-inside:avoid}
 .scroll,.graph,pre{overflow:visible;max-height:none}.drawing{max-width:100%;height:auto}
 details::details-content{content-visibility:visible;display:block;block-size:auto}
-.badge,.bar span,.cards div,svg.time rect{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
+.badge,.bar span,.cards div,svg.time rect{print-color-adjust:exact;
+-webkit-print-color-adjust:exact}}
 '''

@@ -51,6 +51,8 @@ class Account(NamedTuple):
     fault: str = ''
     tails: Dict[str, Sequence[str]] = {}
     refresh_s: Optional[int] = None
+    #: So many entries may the lists of all stages have together, about.
+    entries: int = 2000
 
     @property
     def is_over(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from typing import Dict
 from typing import Iterator
 from typing import List
 from typing import NamedTuple
@@ -28,6 +29,9 @@ _LEFT = 8.0
 
 #: So many of the longest attempts stand in the table too; a bar this long has its name on it.
 _ROWS, _NAMED = 30, 7.0
+
+#: Neighbouring stages have different tones of the colour of their status.
+_TONES = 3
 
 #: Distances between the marks of the axis, in seconds.
 _STEPS = (*(number * unit for unit in (0.001, 0.01, 0.1) for number in (1, 2, 5)),
@@ -66,7 +70,7 @@ def ticks(span_s: float, most: int = 8) -> List[float]:
     """Return round places on an axis from 0 to `span_s`.
 
     >>> ticks(4.2), ticks(600)
-    ([0.0, 1.0, 2.0, 3.0, 4.0], [0.0, 120.0, 240.0, 360.0, 480.0, 600.0])
+    ([0, 1, 2, 3, 4], [0, 120, 240, 360, 480, 600])
     """
     step = next((step for step in _STEPS if span_s / step < most), span_s / most)
     return [round(step * index, 6) for index in range(int(span_s / step + 1e-9) + 1)]
@@ -90,8 +94,8 @@ def timeline(story: Story, now: float) -> str:
         ([f'<code>{escaped(bar.task)}</code>', str(bar.attempt), escaped(bar.status),
           f'+{seconds(bar.start - began)}', seconds(bar.duration_s)] for bar in rows),
         numbers=(1, 3, 4))
-    return (f'<div class="scroll" tabindex="0" role="region" aria-label="Time line">'
-            f'{"".join(_image(laned, began, span_s))}</div>{left_out}{_legend(bars)}'
+    return (f'<section class="scroll" tabindex="0" aria-label="Lanes of the time line">'
+            f'{"".join(_image(laned, began, span_s))}</section>{left_out}{_legend(bars)}'
             f'<details class="plain"><summary>The longest attempts as a table</summary>'
             f'{longest}</details>')
 
@@ -105,10 +109,9 @@ def _image(laned: Sequence[Laned], began: float, span_s: float) -> Iterator[str]
            f'{count(len(laned), "attempt")} on {count(lanes, "worker")} within '
            f'{seconds(span_s)}; the table below lists the longest ones</desc>\n')
     for lane in range(lanes):
-        top = lane * _LANE
-        yield (f'<rect class="lane" x="{_LEFT}%" y="{top + 1}" width="{100 - _LEFT}%" '
-               f'height="{_LANE - 2}" rx="4"/><text x="0" y="{top + 17}">worker {lane + 1}'
-               f'</text>\n')
+        yield (f'<rect class="lane" x="{_LEFT}%" y="{lane * _LANE + 1}" width="{100 - _LEFT}%" '
+               f'height="{_LANE - 2}" rx="4"/><text x="0" y="{lane * _LANE + 17}">'
+               f'worker {lane + 1}</text>\n')
     marks = ticks(span_s)
     decimals = 0 if marks[-1] >= 5 else 1 if marks[-1] >= 0.5 else 3
     for mark in marks:
@@ -116,11 +119,13 @@ def _image(laned: Sequence[Laned], began: float, span_s: float) -> Iterator[str]
         anchor = ' text-anchor="end"' if x > 97 else ''
         yield (f'<line class="grid" x1="{x:.2f}%" x2="{x:.2f}%" y1="0" y2="{lanes * _LANE}"/>'
                f'<text x="{x:.2f}%" y="{height - 6}"{anchor}>{_clock(mark, decimals)}</text>\n')
+    tones: Dict[str, int] = {}
     for lane, bar in laned:
+        tone = tones.setdefault(stage_of(bar.task), len(tones) % _TONES)
         x, width = _place(bar.start - began, span_s), bar.duration_s / span_s * (100 - _LEFT)
         top = lane * _LANE + (_LANE - _BAR) / 2
         attempt = f', attempt {bar.attempt}' if bar.attempt > 1 else ''
-        yield (f'<rect class="{kind_of(bar.status)}" x="{x:.2f}%" y="{top:g}" '
+        yield (f'<rect class="{kind_of(bar.status)} t{tone}" x="{x:.2f}%" y="{top:g}" '
                f'width="{max(width, 0.12):.2f}%" height="{_BAR}" rx="3"><title>'
                f'{escaped(bar.task)}{attempt}: {escaped(bar.status)}, {seconds(bar.duration_s)}'
                f'</title></rect>')
