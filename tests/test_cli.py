@@ -105,7 +105,7 @@ def test_what_all_commands_take_may_stand_before_the_command(main, workspace):
 
 
 @pytest.mark.parametrize('run_id', [
-    '../x', 'a/b', '.hidden', '-', 'a b', 'x' * 101, 'é', 'a\n', 'NUL', 'com1.txt', 'a.'])
+    '', '../x', 'a/b', '.hidden', '-', 'a b', 'x' * 101, 'é', 'a\n', 'NUL', 'com1.txt', 'a.'])
 def test_an_id_that_is_no_file_name_everywhere_is_refused(run, workspace, run_id):
     before = workspace.simple().tree()
 
@@ -387,6 +387,15 @@ def test_without_any_stream_the_run_goes_on(run, workspace, monkeypatch):
     monkeypatch.setattr(sys, 'stderr', None)
 
     assert run().code == 0
+
+
+@pytest.mark.parametrize('flag', ['--help', '--version'])
+def test_without_any_stream_there_is_nobody_to_help(run, monkeypatch, flag):
+    """Bug: Python 3.7 fell over the missing stream, which was called a bug of the runner."""
+    monkeypatch.setattr(sys, 'stdout', None)
+    monkeypatch.setattr(sys, 'stderr', None)
+
+    assert run(flag).code == 0
 
 
 def test_a_stream_that_cannot_be_flushed_at_the_end_is_let_go(main, monkeypatch):

@@ -17,12 +17,13 @@ from stagerunner.events import Sink
 from stagerunner.events import TaskDone
 from stagerunner.events import TaskSkipped
 from stagerunner.events import TasksSkipped
+from stagerunner.report.audit import Audit
 from stagerunner.report.console import Console
 from stagerunner.report.console import JsonLines
 from stagerunner.report.console import Stream
 from stagerunner.report.log import LogFile
 from stagerunner.report.metrics import Metrics
-from stagerunner.run import Broadcast
+from stagerunner.session import Broadcast
 from stagerunner.state.checkpoint import PipelineCheckpoint
 from stagerunner.state.history import VersionHistory
 from stagerunner.state.names import StateNames
@@ -50,7 +51,7 @@ def test_an_event_cannot_be_changed_afterwards():
 
 @pytest.mark.parametrize('record', RECORDS, ids=lambda record: record.__name__)
 def test_every_record_says_what_it_stands_for(record):
-    assert record.__doc__.endswith('.') and 'alias for field' not in record.__doc__.lower()
+    assert record.__doc__.strip().endswith('.') and 'alias for field' not in record.__doc__.lower()
 
 
 SKIPS = TasksSkipped(['a', 'b'], 'now', MATCHED, ['ka', 'kb'], ['ta', 'tb'])
@@ -85,6 +86,12 @@ def test_many_skips_are_printed_as_if_they_were_told_one_by_one(make):
     assert at_once.getvalue() == singly.getvalue()
 
 
+def audit(names):
+    sink = Audit(names, 'r1', FakeClock())
+    sink.prepare()
+    return sink
+
+
 def files_of(make, folder, tell):
     """Return the files that a sink leaves of a run whose skips are told by `tell`."""
     names = StateNames(str(folder))
@@ -101,6 +108,7 @@ def files_of(make, folder, tell):
     pytest.param(lambda names: Metrics(names.metrics('r1'), names.textfile('r1')), id='metrics'),
     pytest.param(lambda names: PipelineCheckpoint(names, FakeClock()), id='checkpoint'),
     pytest.param(lambda names: StageRecords(names, 'r1'), id='records'),
+    pytest.param(audit, id='audit'),
     pytest.param(lambda names: VersionHistory(os.path.dirname(names.folder), 'state/history', '1'),
                  id='history'),
     pytest.param(lambda names: LogFile(os.path.join(names.folder, 'log'), 'INFO', FakeClock()),

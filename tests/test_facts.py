@@ -68,7 +68,7 @@ def test_a_fresh_task_has_inputs_program_and_key(workspace, observe):
         'helpers': [['bin/helper.py', digest_bytes(b'')]],
         'params': {'n': 1}, 'env': {'A': 'b'}, 'options': {}, 'python': '3.11'}
     assert facts.key == key_of(facts.parts)
-    assert not facts.has_run and not facts.trouble and facts.marker is None
+    assert facts.former_end == '' and not facts.trouble and facts.marker is None
 
 
 def test_a_program_that_is_no_python_has_no_helpers_and_no_python_in_its_key(workspace, observe):
@@ -210,16 +210,21 @@ def test_folders_on_the_search_path_inside_the_workspace_hold_helpers_too(worksp
 def test_a_finished_task_has_a_marker_and_nothing_broken(done, observe):
     facts = observe()
 
-    assert facts.marker.key == facts.key and facts.has_run
+    assert facts.marker.key == facts.key and facts.former_end == 'ok'
     assert facts.broken == () and not facts.has_leftover
 
 
-def test_a_task_without_marker_but_with_a_record_has_run(done, observe):
+@pytest.mark.parametrize('record, end', [
+    ('{"lastStatus": "ok"}', 'ok'), ('{"lastStatus": "failed"}', 'failed'),
+    ('{"lastStatus": "interrupted"}', 'interrupted'), ('{', 'ok'), ('[]', 'ok')])
+def test_of_a_task_without_a_marker_its_record_tells_how_it_ended(done, observe, record, end):
+    """For people: why it runs.  Bug: after a failed attempt it was 'marker missing'."""
     done.path('data/work/.work.done').unlink()
+    done.write('state/stage_work.json', record)
 
     facts = observe()
 
-    assert facts.marker is None and facts.has_run
+    assert facts.marker is None and facts.former_end == end
 
 
 @pytest.mark.parametrize('content, fault', [

@@ -511,7 +511,7 @@ def test_an_index_of_very_many_files_is_read_again(tmp_path):
     """Beyond 16 MiB, some 40,000 items, it was thrown away: each run read every file anew."""
     path = str(tmp_path / 'index.json')
     written = Digests(path, FakeClock())
-    written.known = {'x' * (17 << 20): [1]}
+    written.known['x' * (17 << 20)] = [1]
     written.is_dirty = True
     written.save()
 

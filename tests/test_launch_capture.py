@@ -8,11 +8,13 @@ import pytest
 
 from stagerunner.launch.capture import HEAD_BYTES
 from stagerunner.launch.capture import RECENT_LINES
+from stagerunner.launch.capture import SEAM
 from stagerunner.launch.capture import TAIL_BYTES
 from stagerunner.launch.capture import Log
 from stagerunner.launch.capture import Output
 from stagerunner.launch.capture import Recent
 from stagerunner.launch.capture import Redactor
+from stagerunner.launch.capture import in_order
 
 
 @contextlib.contextmanager
@@ -63,7 +65,8 @@ def test_the_log_of_a_former_run_with_this_id_is_replaced(tmp_path):
 
 @pytest.mark.parametrize('at_a_time', [1, 3, 7, 10, 20, 30, 500])
 def test_beginning_and_end_are_kept_however_the_bytes_arrive(tmp_path, at_a_time):
-    for size in (1, 9, 10, 11, 29, 30, 31, 32, 49, 50, 51, 70, 71, 500):
+    for size in (1, 9, 10, 11, 29, 30, 31, 32, 49, 50, 51, 70, 71, 103, 104, 105, 177, 178,
+                 179, 250, 500):
         data = bytes(number % 251 for number in range(size))
         log = Log('log', head_bytes=10, tail_bytes=20)
 
@@ -81,8 +84,31 @@ def test_while_it_is_written_the_file_never_grows_beyond_its_cap(tmp_path, rng):
 
     for _ in range(200):
         log.write(b'x' * rng.randrange(90))
-        assert not log.printed or (tmp_path / 'log').stat().st_size == min(log.printed, 400)
+        assert not log.printed or (tmp_path / 'log').stat().st_size <= 400 + len(SEAM)
     log.close()
+
+
+@pytest.mark.parametrize('at_a_time', [1, 7, 90, 500])
+def test_a_ring_that_was_never_closed_can_be_put_in_order_at_any_time(tmp_path, at_a_time):
+    """That is the log of a killed run, and of one that goes on."""
+    data = bytes(number % 251 for number in range(500))
+    log = Log('log', head_bytes=10, tail_bytes=20)
+    for start in range(0, 500, at_a_time):
+        log.write(data[start:start + at_a_time])
+        seen, so_far = in_order((tmp_path / 'log').read_bytes(), 10, 20), data[:start + at_a_time]
+        if len(so_far) <= 30 + len(SEAM):
+            assert seen == so_far
+        else:
+            assert seen == so_far[:10] + b'\n... lines cut ...\n' + so_far[-20:]
+    log.close()
+
+    assert in_order((tmp_path / 'log').read_bytes(), 10, 20) == kept(data, 10, 20)
+
+
+def test_a_log_of_just_that_size_without_a_seam_is_no_ring():
+    data = b'x' * (30 + len(SEAM))
+
+    assert in_order(data, 10, 20) == data
 
 
 def test_the_caps_are_those_of_the_contract(tmp_path):
@@ -115,13 +141,14 @@ def test_a_full_disk_stops_the_log_and_not_the_processor(tmp_path):
 
 def test_a_disk_that_is_full_at_the_end_leaves_the_ring_and_nothing_beside_it(tmp_path):
     log = Log('log', head_bytes=10, tail_bytes=20)
-    log.write(b'h' * 10 + b'x' * 7 + b't' * 20)
+    log.write(b'h' * 10 + b'x' * (7 + len(SEAM)) + b't' * 20)
     with no_file_over(30):
         log.close()
 
     assert 'File too large' in str(log.fault)
     assert os.listdir('.') == ['log']
-    assert (tmp_path / 'log').read_bytes() == b'h' * 10 + b't' * 20
+    assert in_order((tmp_path / 'log').read_bytes(), 10, 20) == (
+        b'h' * 10 + b'\n... lines cut ...\n' + b't' * 20)
 
 
 @pytest.mark.parametrize('lay', [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 from typing import Iterator
 from typing import List
@@ -9,6 +11,9 @@ from typing import List
 import pytest
 
 from engine import Engine
+from fakes import Ending
+from stagerunner.events import TaskStarted
+from stagerunner.launch.job import Job
 from stagerunner.ledger import Claims
 from stagerunner.ledger import Ledger
 from stagerunner.tasks import Group
@@ -67,7 +72,7 @@ def test_of_what_never_ran_nothing_is_known(books):
     for name in ('a', 'each[x.txt]'):
         task = books.task(name)
         assert books.ledger.look(task) == (None, '') and books.ledger.former(task) is None
-        assert not books.ledger.has_run(task) and books.ledger.fault(task) == ''
+        assert books.ledger.former_end(task) == '' and books.ledger.fault(task) == ''
 
 
 def test_the_last_success_of_a_stage_and_of_an_item_is_found(done):
@@ -76,7 +81,7 @@ def test_the_last_success_of_a_stage_and_of_an_item_is_found(done):
         assert marker.task == name and fault == ''
         assert [output.path for output in marker.outputs] == ['x.txt']
         assert done.ledger.former(done.task(name)) == marker
-        assert done.ledger.has_run(done.task(name))
+        assert done.ledger.former_end(done.task(name)) == 'ok'
 
 
 def test_a_marker_that_cannot_be_read_says_why(done):
@@ -94,7 +99,7 @@ def test_a_removed_marker_makes_the_items_void_but_they_are_remembered(done):
 
     assert done.ledger.look(task) == (None, '')
     assert done.ledger.former(task).task == 'each[x.txt]'
-    assert done.ledger.has_run(task)
+    assert done.ledger.former_end(task) == 'ok'
 
 
 def test_what_is_void_stays_so_once_something_new_is_to_be_noted(done):
@@ -110,6 +115,28 @@ def test_what_is_void_stays_so_once_something_new_is_to_be_noted(done):
     assert fresh.look(task) == (None, '')
     assert done.ledger.look(task) == (None, '')
     fresh.close()
+
+
+def test_what_is_void_is_remembered_to_the_end_of_the_run(done):
+    """Bug: with the first item done again all the others were forgotten.
+
+    What a new processor does not make any more then stayed, but for the first item.
+    """
+    done.workspace.path(MARKER).unlink()
+    done.engine.launcher.otherwise = Ending(does=_copies_to_another_name)
+
+    assert done.engine.run('r2') == 0
+
+    assert sorted(path.name for path in done.workspace.path('data/each').iterdir()) == [
+        '.each.done', 'x.txt.new', 'y.txt.new']
+    assert [str(event.reasons[0]) for event in done.engine.sink.of(TaskStarted)] == [
+        'marker missing'] * 2
+
+
+def _copies_to_another_name(job: Job) -> None:
+    for name in job.argv[1:]:
+        shutil.copyfile(str(Path(job.cwd, name)), str(
+            Path(job.env['PIPELINE_OUTPUT_DIR'], Path(name).name + '.new')))
 
 
 def test_a_plain_stage_has_no_journal(done):

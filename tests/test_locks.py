@@ -359,6 +359,18 @@ def test_several_that_clean_up_at_once_set_aside_one_thing(path):
     assert len([name for name in os.listdir(os.path.dirname(path)) if 'corrupt' in name]) == 20
 
 
+def test_a_lock_file_that_cannot_be_made_is_told_of(path):
+    """Bug: nothing lies there, which was taken for somebody else's cleaning up, for ever.
+
+    A folder that refuses a new file is out of reach of tests that run as root;
+    a name that is too long for the file system is refused in the same way.
+    """
+    os.makedirs(os.path.dirname(path))
+
+    with pytest.raises(StateError, match='name too long'):
+        locks.try_lock(os.path.join(os.path.dirname(path), 'x' * 300))
+
+
 def test_who_finds_that_another_one_cleaned_up_just_takes_the_lock(path, monkeypatch):
     """The order of two runners is forced: one cleans up while the other waits to do so."""
     import fcntl

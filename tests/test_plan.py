@@ -28,7 +28,7 @@ pytestmark = pytest.mark.unit
 PARTS = make_parts([], ('bin/x.py', 'pp'), [], {'n': 1}, {}, '3.11')
 POINT = ResumePoint(150, {'result.txt': 8812})
 MARKER = Marker('work', 'k1', 'r0', '2025-12-01T10:00:00.000000+00:00', 0.1, True, PARTS, ())
-DONE = Facts(key='k1', parts=PARTS, marker=MARKER, has_run=True)
+DONE = Facts(key='k1', parts=PARTS, marker=MARKER, former_end='ok')
 BROKEN = Reason('output missing', 'data/work/a', 'd1', None)
 
 
@@ -49,7 +49,11 @@ def test_a_skip_says_what_the_contract_says():
 
 
 @pytest.mark.parametrize('facts, reasons', [
-    pytest.param(DONE._replace(marker=None, has_run=False), ['never ran'], id='first time'),
+    pytest.param(DONE._replace(marker=None, former_end=''), ['never ran'], id='first time'),
+    pytest.param(DONE._replace(marker=None, former_end='failed'), ['failed before'],
+                 id='failed the last time'),
+    pytest.param(DONE._replace(marker=None, former_end='interrupted'), ['interrupted before'],
+                 id='interrupted the last time'),
     pytest.param(DONE._replace(marker=None), ['marker missing'], id='marker removed'),
     pytest.param(DONE._replace(marker=None, marker_fault='is empty'),
                  ['marker unreadable: is empty'], id='marker unreadable'),

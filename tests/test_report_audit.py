@@ -307,7 +307,7 @@ def test_a_live_run_stays_open_when_another_begins(names):
 
 
 @pytest.mark.parametrize('again', ['r1', 'r2'])
-@pytest.mark.parametrize('tail', [b'', b'{"schema":1,"se', b'\0\0\0'])
+@pytest.mark.parametrize('tail', [b'', b'{"schema":1,"se', b'\0\0\0', b'\0}\n{"x":1}\n'])
 def test_a_run_that_died_is_closed_by_the_next_one(names, again, tail):
     die(begin(names), tail)
     whole = lines(names.audit('r1'))[0]

@@ -1,4 +1,4 @@
-"""Tests of the command `report` and of `report.accounts`: whatever became of a run, it has a page."""
+"""Tests of the command `report` and of `report.accounts`: every run has a page."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from stagerunner.state.run import is_dead
 from support import Workspace
 from support import stage
 from support import wait_until
@@ -103,6 +104,8 @@ def test_a_killed_run_is_reported_as_crashed(report, workspace):
         runner.kill()
         runner.communicate()
 
+    # What the runner had started dies with it, a moment later.
+    wait_until(lambda: is_dead(str(workspace.root), 'r'), 'the end of all that held the lock')
     page = report('r', '-o', '-').out
 
     assert '<title>r: running</title>' in going
@@ -135,12 +138,13 @@ def test_a_definition_that_is_gone_costs_the_picture_only(report, main, workspac
 
     done = report('r', '-o', '-')
 
-    assert done.code == 0 and "There is no picture: pipeline.json: stages[0]: unknown key" in done.out
+    assert done.code == 0
+    assert 'There is no picture: pipeline.json: stages[0]: unknown key' in done.out
 
 
 @pytest.mark.parametrize('args, said', [
-    (['none'], "there is no run 'none'; the last ones are r\n"),
-    (['../r'], "there is no run '../r'; the last ones are r\n"),
+    (['none'], "there is no run 'none'; the last one is r\n"),
+    (['../r'], "there is no run '../r'; the last one is r\n"),
     (['r', '-o', '-', '--json'], '--json and -o - both want stdout; leave one of them out\n'),
 ])
 def test_what_cannot_be_followed_is_one_line(report, main, workspace, args, said):

@@ -17,6 +17,9 @@ from stagerunner.events import TasksSkipped
 from stagerunner.events import TaskStarted
 from stagerunner.report.dashboard import Dashboard
 from stagerunner.report.watched import Page
+from stagerunner.state.names import StateNames
+from stagerunner.state.run import RunRecord
+from stagerunner.state.run import write_run
 from stagerunner.workspace import load
 
 pytestmark = pytest.mark.unit
@@ -139,7 +142,7 @@ def page(workspace: Any, clock: FakeClock) -> Page:
 
 
 def test_a_page_reloads_itself_until_the_run_is_over(page, workspace):
-    workspace.write('state/run_r.json', '{"state": "running", "runId": "r"}')
+    write_run(StateNames(str(workspace.root)), RunRecord('r', 'test', '0', NOW))
     page.receive(RunStarted('r', 'test', NOW, ('work',)))
     page.receive(TaskStarted('work', NOW, 1, ()))
     page.write()

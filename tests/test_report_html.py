@@ -22,6 +22,7 @@ from stagerunner.report.html.timeline import lanes_of
 from stagerunner.report.html.timeline import ticks
 from stagerunner.report.story import Bar
 from stagerunner.report.story import Story
+from stagerunner.state.run import RunRecord
 
 pytestmark = pytest.mark.unit
 
@@ -71,9 +72,8 @@ def account(rng, n_stages=6, n_tasks=40, state='failed', **given: Any) -> Accoun
     story = Story()
     for event in made_up(rng, n_stages, n_tasks, text=text, is_ended=state != 'running'):
         story.receive(event)
-    record = {'runId': 'made_up', 'pipeline': text, 'version': text, 'host': text, 'pid': 7,
-              'startedAt': '2025-12-01T10:00:00.000000+00:00',
-              'isolation': {'mode': 'auto', 'enforced': True, 'mechanisms': [text]}}
+    record = RunRecord('made_up', text, text, '2025-12-01T10:00:00.000000+00:00', host=text,
+                       isolation={'mode': 'auto', 'enforced': True, 'mechanisms': [text]})
     return Account('made_up', state, story, BEGAN + 1000, record,
                    given.pop('diagram', diagram(n_stages)), **given)
 
@@ -91,7 +91,8 @@ def test_the_page_needs_nothing_beside_it(rng):
     text = render(account(rng)).decode('ascii')
     page = Page(text.encode())
 
-    assert not re.search(r'https?://|<script|<iframe|<img|@import|url\(|javascript:|\son\w+=', text)
+    assert not re.search(r'https?://|<(script|iframe|img)|@import|url\(|javascript:|\son\w+=',
+                         text)
     assert [link['href'][:5] for link in page.elements['link']] == ['data:']
     assert any("default-src 'none'" in str(meta.get('content')) for meta in page.elements['meta'])
 
@@ -184,7 +185,7 @@ def test_a_run_that_was_killed_tells_what_it_was_at(rng):
 
 
 def test_a_run_of_which_nothing_is_told_has_a_page():
-    page = Page(render(Account('x', 'failed', Story(), BEGAN, {}, None, 'pipeline.json is gone')))
+    page = Page(render(Account('x', 'failed', Story(), BEGAN, fault='pipeline.json is gone')))
 
     assert page.faults == []
     assert 'Nothing was executed.' in page.text and 'pipeline.json is gone' in page.text

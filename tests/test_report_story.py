@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from fakes import ListSink
 from runs import made_up
 from stagerunner import events
 from stagerunner.events import AttemptEnded
@@ -100,7 +99,8 @@ def test_of_many_tasks_a_bounded_number_is_kept():
 
 
 def test_waits_notes_and_reasons_are_kept():
-    story = story_of(START, TaskThrottled('a', 'api', 0.5), TaskStarted('a', NOW, 1, (Reason('x'),)),
+    story = story_of(START, TaskThrottled('a', 'api', 0.5),
+                     TaskStarted('a', NOW, 1, (Reason('x'),)),
                      TaskResumed('a', 150, 'outputs not verified'), TaskStarted('a', NOW, 2, ()),
                      TaskCancelled('b', 'a failed'))
 

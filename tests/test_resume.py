@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from stagerunner.errors import StateError
+from stagerunner.resume import LEFT_OVER
 from stagerunner.resume import NOT_VERIFIED
 from stagerunner.resume import Binding
 from stagerunner.resume import ResumePoint
@@ -166,7 +167,7 @@ FOREIGN = 'its progress file was not made by a run of this stage'
                  id='another format'),
     pytest.param('{', 'the record that binds its progress file is unreadable', id='torn'),
     pytest.param('{"format": 1, "key": "k1"}',
-                 'its progress file is left over from a finished run', id='not said to go on'),
+                 LEFT_OVER, id='not said to go on'),
 ])
 def test_progress_that_nothing_binds_restarts(stopped, record, why):
     os.unlink(stopped.names.checkpoint('work'))
@@ -179,7 +180,7 @@ def test_progress_that_nothing_binds_restarts(stopped, record, why):
 def test_progress_of_a_finished_run_restarts(stopped):
     stopped.bind(is_finished=True)
 
-    assert stopped.find() == (None, 'its progress file is left over from a finished run')
+    assert stopped.find() == (None, LEFT_OVER)
 
 
 def test_progress_of_another_key_restarts(stopped):

@@ -24,8 +24,8 @@ from stagerunner.events import TaskStarted
 from stagerunner.locks import run_lock
 from stagerunner.locks import stage_lock
 from stagerunner.locks import try_lock
-from stagerunner.run import Broadcast
-from stagerunner.run import new_run_id
+from stagerunner.session import Broadcast
+from stagerunner.session import new_run_id
 from support import stage
 
 pytestmark = pytest.mark.unit

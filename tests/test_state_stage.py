@@ -59,7 +59,7 @@ def test_a_success_leaves_key_reasons_and_attempts(tell):
                       'lineOffset': 5, 'verified': False, 'log': 'state/logs/r1/a.1.log',
                       'isolation': {'network': 'deny'}, 'cpuSec': 0.25,
                       'peakMemoryBytes': 4096, 'writtenBytes': None,
-                      'leftover_processes': 2}]}
+                      'leftoverProcesses': 2}]}
 
 
 def test_outputs_that_were_not_staged_are_told(tell):

@@ -38,6 +38,7 @@ from stagerunner.result import SKIPPED
 from stagerunner.result import STOPPED
 from stagerunner.result import Result
 from stagerunner.result import error_of
+from stagerunner.resume import LEFT_OVER
 from stagerunner.retry import PERMANENT
 from stagerunner.retry import TRANSIENT
 from stagerunner.retry import UNKNOWN
@@ -515,9 +516,28 @@ def test_outputs_without_lengths_are_not_gone_on_with_once_they_began_to_move(st
 
     stopped.attempt()
 
-    why = 'its progress file is left over from a finished run'
-    assert stopped.sink.of(TaskRestarted) == [TaskRestarted('work', why)]
+    assert stopped.sink.of(TaskRestarted) == [TaskRestarted('work', LEFT_OVER)]
     assert stopped.launcher.jobs[-1].env['PIPELINE_LINE_OFFSET'] == '0'
+
+
+def test_who_was_done_and_runs_again_starts_anew_without_a_word(stopped):
+    """Bug: at every ordinary re-run a note said that there was something left over."""
+    stopped.attempt(Ending(does=commits(300, 'abcdefgh')))
+    stopped.workspace.write('data/input/in.txt', 'other')
+
+    stopped.attempt()
+
+    assert stopped.launcher.jobs[-1].env['PIPELINE_LINE_OFFSET'] == '0'
+    assert not stopped.sink.of(TaskRestarted)
+
+
+def test_who_removes_the_marker_is_told_that_there_is_nothing_to_go_on_with(stopped):
+    stopped.attempt(Ending(does=commits(300, 'abcdefgh')))
+    stopped.workspace.path('data/work/.work.done').unlink()
+
+    stopped.attempt()
+
+    assert stopped.sink.of(TaskRestarted) == [TaskRestarted('work', LEFT_OVER)]
 
 
 def test_after_a_success_the_record_keeps_the_total(stopped):

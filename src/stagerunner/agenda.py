@@ -91,17 +91,17 @@ class Agenda:
         self._connect()
 
     def _connect(self) -> None:
-        by_position = {lane.group.stage.position: lane for lane in self.lanes}
+        by_position = {lane.group.position: lane for lane in self.lanes}
         for number, lane in enumerate(self.lanes):
             needs: Set[int] = {position for position in lane.group.needs
                                if position in by_position}
             if self.is_sequential and number:
-                needs.add(self.lanes[number - 1].group.stage.position)
+                needs.add(self.lanes[number - 1].group.position)
             for position in sorted(needs):
                 by_position[position].dependents.append(lane)
             lane.pairs = [by_position[position] for position in lane.group.pairs
                           if position in by_position]
-            later = [pair for pair in lane.pairs if pair.group.stage.position not in needs]
+            later = [pair for pair in lane.pairs if pair.group.position not in needs]
             for pair in later:
                 pair.followers.append(lane)
             lane.waits_for = len(needs) + len(later)
@@ -123,6 +123,13 @@ class Agenda:
         if not lane.left:
             self.settled.append(lane)
 
+    def pass_over(self, lane: Lane) -> None:
+        """Settle a lane of which nothing needs to be done, without opening it."""
+        lane.is_open = True
+        for follower in lane.followers:
+            self._count_down(follower)
+        self.close(lane)
+
     def block(self, lane: Lane) -> None:
         """Close a lane that cannot begin."""
         lane.is_open = True
@@ -136,7 +143,7 @@ class Agenda:
         """Tell those who wait for the whole of a settled lane."""
         for dependent in lane.dependents:
             # Of a lane that never began there are no tasks to go by.
-            is_needed = (lane.group.stage.position in dependent.group.needs
+            is_needed = (lane.group.position in dependent.group.needs
                          or lane.blocked_by and lane in dependent.pairs)
             if lane.failure and is_needed:
                 dependent.blocked_by = dependent.blocked_by or lane.failure

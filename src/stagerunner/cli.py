@@ -6,7 +6,6 @@ the last to see an exception: nothing leaves it as a traceback.
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import io
 import os
@@ -16,28 +15,15 @@ from typing import Iterator
 from typing import List
 from typing import Mapping
 from typing import NamedTuple
-from typing import NoReturn
 from typing import Optional
 from typing import Tuple
 
 from stagerunner import __version__
 from stagerunner import errors
+from stagerunner.plainly import plain_run
 from stagerunner.report.console import Stream
 from stagerunner.schema import printable
 from stagerunner.state.names import StateNames
-
-_EPILOG = '''\
-example:
-  python src/pipeline_runner.py --pipeline pipeline.json --run-id demo1
-
-exit codes:
-  0 done   1 a stage failed   2 refused: usage or definition   3 a bug in the runner
-  4 another run is busy   5 state cannot be read or written   128+n ended by signal n
-
-The folder of the pipeline file is the workspace: records go to its state/ folder,
-docs/ of this project tells what is in them.
-'''
-
 
 #: Every command and what it does; its module is loaded when it is called (of two words: from a
 #: folder with the name of the first).
@@ -48,8 +34,10 @@ COMMANDS = {
     'graph': 'Draw the stages of a pipeline and what waits for what.',
     'validate': 'Check a definition, its config and its processors, and run nothing.',
     'schema': 'Print the JSON Schema of a definition or a config, for editors.',
+    'audit verify': 'Say whether the audit is as it was written, and what is not.',
     'queue enqueue': 'Put one entry into the durable queue; one that is there already stays.',
     'queue import': 'Put all rows of a file into the durable queue, or none of them.',
+    'queue run': 'Work on the entries of the queue with the stages that it feeds.',
     'queue stats': 'Tell how many entries of the queue are in which state.',
     'queue list': 'List entries of the queue.',
     'queue show': 'Tell all that is known of one entry of the queue.',
@@ -58,6 +46,8 @@ COMMANDS = {
     'queue resume': 'Hand out entries of the queue again.',
     'queue purge': 'Forget finished entries of the queue.',
     'report': 'Write the report of a run: one HTML file with everything in it.',
+    'status': 'Tell which runs there were, and how far one is that goes on.',
+    'logs': 'Show what processors printed, also while they do.',
     'doctor': 'Tell which fence surrounds processors on this host, and which settings hold.',
 }
 
@@ -87,13 +77,6 @@ class System(NamedTuple):
         return importlib.import_module(f'stagerunner.{name}')
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reports a mistake as one line that says where help is."""
-
-    def error(self, message: str) -> NoReturn:
-        raise errors.UsageError(f'{message}; see --help')
-
-
 def main(argv: Optional[List[str]] = None) -> int:
     """Run the command line `argv` (default: the process's own) and return its exit code."""
     try:
@@ -116,12 +99,18 @@ def _run_command(argv: List[str], system: System) -> int:
         if name not in COMMANDS:
             system.out.line(_verbs_help(name))
             return errors.OK
-        command = importlib.import_module(
-            f'stagerunner.commands.{name.replace(" ", ".").replace("-", "_")}')
+        arguments = plain_run(argv) if name == 'run' else None
+        if arguments is not None:
+            workspace = _workspace_of(arguments.pipeline)
+            done: Optional[int] = _command('swift').main(arguments, system)
+            if done is not None:
+                return done
+        command = _command(name)
+        read: Any = None if arguments else _parser(name, command).parse_args
         try:
-            arguments = _parser(name, command).parse_args(flags)
-        except OSError:
-            # Help was asked for, and stdout is unbuffered and takes nothing.
+            arguments = arguments or read(flags)
+        except (OSError, AttributeError):
+            # Help was asked for, and stdout takes nothing, or is closed (Python 3.7 then falls).
             return errors.OK
         workspace = _workspace_of(arguments.pipeline)
         code: int = command.main(arguments, system)
@@ -170,6 +159,17 @@ def _command_of(argv: List[str]) -> Tuple[str, List[str]]:
                             f'got {asked or "nothing"}; each has a --help')
 
 
+def _command(name: str) -> Any:
+    """Load a command by its name."""
+    return importlib.import_module(
+        f'stagerunner.commands.{name.replace(" ", ".").replace("-", "_")}')
+
+
+def _parser(name: str, command: Any) -> Any:
+    """Return the parser of a command; a plain run has no use for what is loaded here."""
+    return importlib.import_module('stagerunner.parser').make_parser(name, command, COMMANDS)
+
+
 def _verbs_of(word: str) -> List[str]:
     return [name.partition(' ')[2] for name in COMMANDS if name.startswith(f'{word} ')]
 
@@ -193,37 +193,6 @@ def _workspace_of(pipeline: str) -> str:
     except FileNotFoundError:
         raise errors.UsageError('the current folder does not exist any more; '
                                 'name the definition by its whole path') from None
-
-
-def _help_formatter(prog: str) -> argparse.HelpFormatter:
-    """Return a formatter of fixed width: asking for the terminal's costs 3 ms at each start."""
-    return argparse.RawDescriptionHelpFormatter(prog, width=96)
-
-
-def _parser(name: str, command: Any) -> argparse.ArgumentParser:
-    """Return the parser of one command; the plain one, `run`, tells of the others too."""
-    is_plain = name == 'run'
-    parser = _Parser(
-        prog='pipeline_runner.py' if is_plain else f'pipeline_runner.py {name}',
-        formatter_class=_help_formatter, description=COMMANDS[name], allow_abbrev=False,
-        epilog=_EPILOG + _other_commands() if is_plain else _examples(command))
-    parser.add_argument('--pipeline', metavar='FILE', default='pipeline.json',
-                        help='the definition (default: %(default)s)')
-    parser.add_argument('--json', action='store_true',
-                        help='print JSON on stdout and nothing else')
-    parser.add_argument('--version', action='version', version=f'stagerunner {__version__}')
-    command.add_arguments(parser)
-    return parser
-
-
-def _examples(command: Any) -> str:
-    # Every command has some (tests/test_cli.py); one without them must run all the same.
-    return f"examples:\n{getattr(command, 'EXAMPLES', '')}"
-
-
-def _other_commands() -> str:
-    lines = [f'  {name:20}{summary}' for name, summary in COMMANDS.items() if name != 'run']
-    return '\n'.join(['', 'other commands (each with --help):', *lines]) + '\n'
 
 
 def _report_bug(error: BaseException, workspace: str) -> str:

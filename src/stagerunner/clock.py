@@ -7,7 +7,11 @@ one place, `Launcher.wait`.
 from __future__ import annotations
 
 import os
+import re
 import time
+
+#: What `stamp` writes.
+_STAMP = re.compile(r'(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)\.(\d{6})\+00:00$')
 
 
 def stamp(seconds: float) -> str:
@@ -19,6 +23,23 @@ def stamp(seconds: float) -> str:
     micros = int(round(seconds * 1_000_000))
     whole, rest = divmod(micros, 1_000_000)
     return time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole)) + f'.{rest:06d}+00:00'
+
+
+def unstamp(text: str) -> float:
+    """Return what `stamp` wrote as unix seconds again, or raise `ValueError`.
+
+    >>> unstamp('1970-01-01T00:00:00.250000+00:00'), unstamp('2024-02-29T12:00:00.000000+00:00')
+    (0.25, 1709208000.0)
+    """
+    found = _STAMP.match(text)
+    if found is None:
+        raise ValueError(f'not a time of a state file: {text!r}')
+    year, month, day, hour, minute, second, micros = map(int, found.groups())
+    # March is the first month: the odd day of a leap year is then the last one.
+    years = year - (month < 3)
+    days = (years * 365 + years // 4 - years // 100 + years // 400
+            + (153 * ((month + 9) % 12) + 2) // 5 + day - 719469)
+    return days * 86400.0 + hour * 3600 + minute * 60 + second + micros / 1_000_000
 
 
 class Stop:

@@ -143,14 +143,28 @@ def parse(document: Any, base: Optional[Dict[str, Any]] = None,
     if faults:
         return Parsed(document, None, faults)
     top = PIPELINE.complete(given)
-    defaults = merge(base or {}, top['defaults'])
     return Parsed(document, Pipeline(
         name=top['name'], version=top['version'], python=top['python'],
         keep_runs=top['keepRuns'],
-        stages=tuple(_stage(index, merge(merge(defaults, stage),
-                                         (per_stage or {}).get(stage['name'], {})))
+        stages=tuple(_merged(index, stage, top['defaults'], base, per_stage)
                      for index, stage in enumerate(top['stages'])),
         items={name: _items(entry) for name, entry in top['items'].items()}), faults)
+
+
+def stage_at(document: Any, position: int, base: Optional[Dict[str, Any]] = None,
+             per_stage: Optional[Dict[str, Dict[str, Any]]] = None) -> Stage:
+    """Return one stage of a decoded definition that is known to be sound; otherwise as `parse`."""
+    alone = dict(document, stages=[document['stages'][position]])
+    top = PIPELINE.complete(PIPELINE.check(alone, (), []))
+    return _merged(position, top['stages'][0], top['defaults'], base, per_stage)
+
+
+def _merged(position: int, given: Dict[str, Any], defaults: Dict[str, Any],
+            base: Optional[Dict[str, Any]],
+            per_stage: Optional[Dict[str, Dict[str, Any]]]) -> Stage:
+    """Return a stage with all that lies under and over its own keys."""
+    below = merge(merge(base or {}, defaults), given)
+    return _stage(position, merge(below, (per_stage or {}).get(given['name'], {})))
 
 
 def _stage(position: int, given: Dict[str, Any]) -> Stage:

@@ -236,6 +236,42 @@ class TaskPlanned(NamedTuple):
     trouble: str = ''
 
 
+class EntryLeased(NamedTuple):
+    """An entry of the queue was handed to this run; `encoded` is its id in the names of tasks."""
+
+    artifact_id: str
+    at: str
+    attempt: int
+    encoded: str
+
+
+class EntryEnded(NamedTuple):
+    """Nothing more is done for an entry in this run.
+
+    `outcome` is how it was finished (`done`, `skipped`, `error`), `retry` (it
+    was queued again, for `delay_s` later), `handed back` (that was no attempt)
+    or `lost` (its lease ran out, and somebody else has it).
+    """
+
+    artifact_id: str
+    at: str
+    attempt: int
+    outcome: str
+    error: Optional[str] = None
+    delay_s: Optional[float] = None
+
+
+class QueueCounted(NamedTuple):
+    """How many entries of the queue are in each state; told now and then, when it has changed."""
+
+    at: str
+    queued: int
+    in_progress: int
+    done: int
+    skipped: int
+    error: int
+
+
 class Warned(NamedTuple):
     """Something that a person should look at; the run goes on."""
 

@@ -37,6 +37,7 @@ from stagerunner.imports import load_program
 from stagerunner.ledger import Ledger
 from stagerunner.offline import violations
 from stagerunner.publish import private_folder
+from stagerunner.resume import LEFT_OVER
 from stagerunner.resume import ResumePoint
 from stagerunner.resume import find
 from stagerunner.state.marker import Marker
@@ -49,7 +50,8 @@ class Facts(NamedTuple):
 
     `trouble` is an error that a launch would only repeat: a missing input, a
     forbidden import.  `broken` are published outputs that are not what the
-    marker says, as reasons.
+    marker says, as reasons.  `former_end` is how the task ended the last time,
+    '' when it never did.
     """
 
     inputs: Tuple[Input, ...] = ()
@@ -59,8 +61,7 @@ class Facts(NamedTuple):
     key: str = ''
     marker: Optional[Marker] = None
     marker_fault: str = ''
-    has_run: bool = False
-    has_failed: bool = False
+    former_end: str = ''
     broken: Tuple[Reason, ...] = ()
     resume_point: Optional[ResumePoint] = None
     restart_why: str = ''
@@ -146,12 +147,13 @@ class Observer:
         private = private_folder(task.output_dir, task.name)
         point, why = (find(task.names(self.root), task.name, key, private, stats_of(inputs))
                       if task.stage.checkpoint.enabled else (None, ''))
+        if marker and why == LEFT_OVER:
+            why = ''
         found = [] if task.stage.has_network else violations(program)
         return Facts(
             inputs=inputs, unmatched=unmatched, program=program, parts=parts, key=key,
             marker=marker, marker_fault=fault,
-            has_run=marker is not None or self.ledger.has_run(task),
-            has_failed=marker is None and self.ledger.has_failed(task),
+            former_end='ok' if marker else self.ledger.former_end(task),
             broken=self._broken(task, marker) if marker and marker.key == key else (),
             resume_point=point, restart_why=why, has_leftover=os.path.lexists(private),
             trouble=found[0] if found else None)

@@ -20,6 +20,7 @@ from stagerunner.definition import Stage
 from stagerunner.environment import SOURCE_FOLDER
 from stagerunner.errors import IsolationError
 from stagerunner.launch.job import Fence
+from stagerunner.state.run import not_looked_at
 
 AUTO, STRICT, OFF = 'auto', 'strict', 'off'
 
@@ -42,7 +43,7 @@ class Surroundings(NamedTuple):
         if self.mode == OFF:
             return {'mode': OFF, 'enforced': False, 'mechanisms': [], 'files': False}
         if found is None:
-            return {'mode': self.mode, 'enforced': None, 'mechanisms': [], 'files': None}
+            return not_looked_at(self.mode)
         return {'mode': self.mode, 'enforced': found.is_enforced,
                 'mechanisms': list(found.mechanisms), 'files': found.landlock > 0}
 

@@ -25,36 +25,27 @@ from typing import Tuple
 from typing import Union
 
 from stagerunner.clock import Clock
-from stagerunner.errors import StateError
-from stagerunner.errors import Unreadable
 from stagerunner.events import Reason
 from stagerunner.files import Stat
 from stagerunner.files import digest_bytes
 from stagerunner.files import digest_file
 from stagerunner.files import is_text
-from stagerunner.files import read_json
 from stagerunner.files import stat_of
 from stagerunner.files import try_stat
-from stagerunner.files import write_json
 from stagerunner.imports import Scanner
 from stagerunner.imports import Wanted
 from stagerunner.keys import is_reserved
+from stagerunner.standing import STAT_TELLS
+from stagerunner.standing import is_settled
+from stagerunner.state.index import Index
 
 #: Part of every key: raised when the meaning of a key changes.
 KEY_FORMAT = 1
 
-#: Version of `state/index.json`.
-INDEX_FORMAT = 2
+#: Sections of the index.
+_DIGESTS, _SCANS = 'digests', 'scans'
 
-#: The index has an entry per file; of very many items it outgrows all other JSON, in bytes.
-_MAX_INDEX_BYTES = 1 << 30
-
-#: A file this much older than its hashing cannot have changed since without a
-#: new stat.  File systems with whole seconds (FAT: two) need more.
-_FINE_NS = 100_000_000
-_COARSE_NS = 2_100_000_000
-
-_STAT_TELLS = os.name == 'posix'
+_STAT_TELLS = STAT_TELLS
 
 #: Made once: `json.dumps` would make one for every key.
 _encode = json.JSONEncoder(sort_keys=True, separators=(',', ':')).encode
@@ -74,37 +65,40 @@ class Input(NamedTuple):
 class Digests(Scanner):
     """SHA-256 of files by path, and imports by SHA-256, remembered in the derived index."""
 
-    def __init__(self, path: str, clock: Clock):
+    def __init__(self, path: str, clock: Clock, index: Optional[Index] = None):
         self.path = path
         self.clock = clock
-        self.known: Dict[str, List[Any]] = {}
+        #: What was found out in this run counts before what the index says.
         self.fresh: Dict[str, List[Any]] = {}
-        self.scans: Dict[str, List[Any]] = {}
+        self.index = index or Index(path)
+        self._known: Optional[Dict[str, List[Any]]] = None
+        self._scans: Optional[Dict[str, List[Any]]] = None
         self.is_dirty = False
+
+    @property
+    def known(self) -> Dict[str, List[Any]]:
+        """Stat and digest by path; decoded when somebody asks."""
+        if self._known is None:
+            self._known = self.index.get(_DIGESTS) or {}
+        return self._known
+
+    @property
+    def scans(self) -> Dict[str, List[Any]]:
+        """Imports by digest of the source."""
+        if self._scans is None:
+            self._scans = self.index.get(_SCANS) or {}
+        return self._scans
 
     def load(self) -> None:
         """Read what former runs remembered; anything odd counts as nothing remembered."""
-        try:
-            index = read_json(self.path, _MAX_INDEX_BYTES)
-        except Unreadable:
-            return
-        if isinstance(index, dict) and index.get('format') == INDEX_FORMAT:
-            text = index.get('body')
-            if isinstance(text, str) and index.get('sha256') == digest_bytes(text.encode()):
-                found = json.loads(text)
-                self.known, self.scans = found['digests'], found['scans']
+        self.index.load()
 
     def save(self) -> None:
         """Keep what was learned; failing to do so costs time later, nothing else."""
-        if not self.is_dirty:
-            return
-        try:
-            # A text inside the text: checked as bytes, and read without any care for oddities.
-            body = json.dumps({'digests': self.known, 'scans': self.scans})
-            write_json(self.path, {'format': INDEX_FORMAT, 'sha256': digest_bytes(body.encode()),
-                                   'body': body}, durable=False)
-        except StateError:
-            pass
+        if self.is_dirty:
+            self.index.put(_DIGESTS, self.known)
+            self.index.put(_SCANS, self.scans)
+        self.index.save()
 
     def of(self, path: str) -> Tuple[str, Stat]:
         """Return digest and stat of a file; errors as `files.digest_file`."""
@@ -137,9 +131,7 @@ class Digests(Scanner):
             self.fresh.pop(path, None)
 
     def _remember(self, path: str, digest: str, seen: Stat, looked_ns: int) -> None:
-        newest = max(seen.mtime_ns, seen.ctime_ns)
-        slack = _COARSE_NS if seen.mtime_ns % 1_000_000_000 == 0 else _FINE_NS
-        if newest + slack < looked_ns and is_text(path):
+        if is_settled(seen.mtime_ns, seen.ctime_ns, looked_ns) and is_text(path):
             self.known[path] = [*seen, digest]
             self.is_dirty = True
         elif self.known.pop(path, None):

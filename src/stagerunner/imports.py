@@ -31,7 +31,7 @@ MAX_SOURCE_BYTES = 16 * 1024 * 1024
 _COMPILED = ('.so', '.pyd', '.pyc')
 
 #: Where the standard library lies; that of another interpreter has the same names in it.
-_LIBRARY = os.path.dirname(os.__file__)
+LIBRARY = os.path.dirname(os.__file__)
 
 
 class Import(NamedTuple):
@@ -51,10 +51,14 @@ class Source(NamedTuple):
 
 
 class Program(NamedTuple):
-    """A processor with its local helpers (the processor first) and what else they import."""
+    """A processor with its local helpers (the processor first) and what else they import.
+
+    `looked` are the folders whose names decided which files these are.
+    """
 
     sources: Tuple[Source, ...]
     imports: Tuple[Import, ...]
+    looked: Tuple[str, ...] = ()
 
 
 class Wanted(NamedTuple):
@@ -111,7 +115,8 @@ class _Walk:
             for wanted in imports:
                 queue.extend(self._follow(wanted, shown, package))
         processor, *helpers = self.sources.values()
-        return Program((processor, *sorted(helpers)), tuple(self.external))
+        return Program((processor, *sorted(helpers)), tuple(self.external),
+                       tuple(sorted(self.listings)))
 
     def _follow(self, wanted: Wanted, shown: str, package: str) -> Iterator[Tuple[str, str, str]]:
         """Yield the local files that an import statement loads; note it where there are none."""
@@ -160,7 +165,7 @@ class _Walk:
             return True
         # A folder without `__init__.py` gives way to the standard library, whatever comes first.
         return part in names and (self._is_file(os.path.join(folder, part), '__init__.py')
-                                  or not self._names(_LIBRARY) & {part, part + '.py'})
+                                  or not self._names(LIBRARY) & {part, part + '.py'})
 
     def _is_namespace(self, module: str) -> bool:
         """True for a local folder without `__init__.py` that holds code of its own."""

@@ -28,11 +28,11 @@ from stagerunner.files import digest_bytes
 from stagerunner.files import is_text
 from stagerunner.files import parse_json
 from stagerunner.files import read_bytes
-from stagerunner.keys import DEVICES
 from stagerunner.keys import is_reserved
 from stagerunner.placeholders import OPENING
 from stagerunner.placeholders import PLACEHOLDER
 from stagerunner.schema import describe
+from stagerunner.spelling import DEVICES
 from stagerunner.state.names import StateNames
 
 #: An encoded id has at most so many bytes, of which a cut one ends in `~` and some digits.

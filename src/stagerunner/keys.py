@@ -23,12 +23,8 @@ from stagerunner.schema import Rule
 from stagerunner.schema import Text
 from stagerunner.schema import Where
 from stagerunner.schema import describe
-
-#: Names of stages and runs: one path component everywhere, also on Windows.
-_NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]{0,99}')
-#: Names that Windows keeps for devices, whatever their ending and case.
-DEVICES = frozenset(['con', 'prn', 'aux', 'nul'] + [
-    f'{port}{digit}' for port in ('com', 'lpt') for digit in range(1, 10)])
+from stagerunner.spelling import NAME
+from stagerunner.spelling import is_name
 
 #: Keys of the checkpoint file, in which a collection is listed under its own name.
 CHECKPOINT_KEYS = ('run_id', 'version', 'created_at', 'last_updated', 'status', 'stages', 'stats',
@@ -47,14 +43,14 @@ LONGEST_NAME, LONGEST_PATH = 255, 2000
 
 def name_complaint(name: str) -> Optional[str]:
     """Return what is wrong with the name of a stage or run, or None."""
-    if not _NAME.fullmatch(name):
+    if is_name(name):
+        return None
+    if not NAME.fullmatch(name):
         return (f'expected a name of at most 100 letters, digits, dots, dashes and underscores '
                 f'that starts with a letter or digit, got {describe(name)}')
     if name.endswith('.'):
         return f'a name must not end with a dot, got {describe(name)}'
-    if name.split('.', maxsplit=1)[0].lower() in DEVICES:
-        return f'{describe(name)} is the name of a device on Windows'
-    return None
+    return f'{describe(name)} is the name of a device on Windows'
 
 
 def _plain_complaint(text: str) -> Optional[str]:

@@ -18,6 +18,7 @@ from typing import Tuple
 from stagerunner.errors import Unreadable
 from stagerunner.files import digest_bytes
 from stagerunner.files import one_spelling
+from stagerunner.files import read_json
 from stagerunner.state.items import ItemJournal
 from stagerunner.state.marker import Marker
 from stagerunner.state.marker import marker_path
@@ -38,6 +39,8 @@ class _Book:
         self.fault = ''
         #: True when somebody had removed the marker of a stage that was complete.
         self.is_void = False
+        #: What the journal was before it was made void: it remembers what was published.
+        self.past: Optional[ItemJournal] = None
         self.done = 0
         self.tasks = 0
 
@@ -46,6 +49,25 @@ class _Book:
         self.fault = self.journal.load() or self.fault
         self.is_void = self.journal.is_complete and not os.path.lexists(
             marker_path(self.home, self.stage))
+
+    def make_void(self, names: StateNames) -> None:
+        """Let nothing count any more, durably; what was published stays known to this run."""
+        self.past = self.journal
+        self.journal = ItemJournal(names, self.stage)
+        self.load()
+        self.journal.reset()
+        self.is_void = False
+
+    def former(self, task: str) -> Optional[Marker]:
+        """Return the last success of a task, whether it counts or not."""
+        found = self.journal.get(task)
+        return self.past.get(task) if found is None and self.past is not None else found
+
+    def close(self) -> None:
+        """Give descriptors back."""
+        self.journal.close()
+        if self.past is not None:
+            self.past.close()
 
 
 class Ledger:
@@ -84,18 +106,26 @@ class Ledger:
     def former(self, task: Task) -> Optional[Marker]:
         """Return what is known of the last success, also of one that does not count any more."""
         if task.is_member:
-            return self._book(task).journal.get(task.name)
+            return self._book(task).former(task.name)
         return self.look(task)[0]
 
-    def has_run(self, task: Task) -> bool:
-        """True when a task has succeeded, or a plain one failed, at some time."""
-        if task.is_member:
-            return self._book(task).journal.get(task.name) is not None
-        return os.path.lexists(self.names.stage(task.name))
+    def former_end(self, task: Task) -> str:
+        """Return how a task that has no marker ended the last time: ok, failed, interrupted.
 
-    def has_failed(self, task: Task) -> bool:
-        """True when the last that is known of a member of a fan-out is a failure."""
-        return task.is_member and self._book(task).journal.failure(task.name) is not None
+        '' when nothing is known of it.  A killed run leaves no word of how it ended.
+        """
+        if task.is_member:
+            book = self._book(task)
+            if book.journal.failure(task.name) is not None:
+                return 'failed'
+            return '' if book.former(task.name) is None else 'ok'
+        try:
+            record = read_json(self.names.stage(task.name))
+        except Unreadable:
+            record = {}
+        if record is None:
+            return ''
+        return str(record.get('lastStatus', 'ok')) if isinstance(record, dict) else 'ok'
 
     def fault(self, task: Task) -> str:
         """Return, once, what made the journal of a fan-out start anew."""
@@ -116,8 +146,7 @@ class Ledger:
             return None
         book = self._book(task)
         if book.is_void:
-            book.journal.reset()
-            book.is_void = False
+            book.make_void(self.names)
         return book.journal
 
     def settled(self, task: Task, key: str) -> None:
@@ -161,7 +190,7 @@ class Ledger:
     def close(self) -> None:
         """Give descriptors back."""
         for book in self.books.values():
-            book.journal.close()
+            book.close()
 
 
 class Claims:

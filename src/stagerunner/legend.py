@@ -99,6 +99,7 @@ SENTENCES = {
     'config.queue.max_job_attempts': 'attempts of an entry in all',
     'config.queue.retry_backoff_seconds': 'wait before the second attempt; it doubles each time',
     'config.queue.jitter_seconds': 'up to so much is added to a wait, at random',
+    'config.audit_key_file': 'a file with the key that authenticates the audit',
     'config.version_history_path': 'a JSON file to which each completed run is appended',
     'config.safetyGate': 'files without which one worker runs, whatever was asked for',
     'config.v2_features': 'the same keys as at the top level, as document 001 has them',

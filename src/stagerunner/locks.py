@@ -318,10 +318,10 @@ def _open(path: str) -> Optional[int]:
         make_folder(os.path.dirname(path))
         return os.open(path, _OPEN, 0o666)
     except OSError as error:
-        # Where it was no plain file, somebody else may have set it aside and made a fresh one.
-        if not _set_aside(path) and error.errno not in _NO_PLAIN_FILE:
-            raise
-        return None
+        if _set_aside(path) or error.errno in _NO_PLAIN_FILE:
+            return None
+        # Somebody else may have set aside what was in the way; else it is refused again.
+        descriptor = os.open(path, _OPEN, 0o666)
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor
     os.close(descriptor)
@@ -349,7 +349,7 @@ def _set_aside(path: str) -> bool:
 
 def _set_aside_unlocked(path: str) -> bool:
     if not os.path.lexists(path) or stat.S_ISREG(os.lstat(path).st_mode):
-        return not os.path.lexists(path)
+        return False
     quarantine(path)
     sync_folder(os.path.dirname(path))
     return True

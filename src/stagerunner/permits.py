@@ -34,12 +34,16 @@ from stagerunner.locks import limit_lock
 from stagerunner.locks import limit_locks
 from stagerunner.locks import quota_lock
 from stagerunner.locks import try_lock
+from stagerunner.settings import QueueSettings
 from stagerunner.settings import Settings
 from stagerunner.settings import load
 from stagerunner.sharing import pause
 
 #: How many may run at once under a key of which nothing else was said (contract, `limits`).
 DEFAULT_LIMIT = 8
+
+#: How the keys of limits begin that entries of the queue take for their resolver and their host.
+RESOLVER, HOST = 'resolver:', 'host:'
 
 #: The lock of a bucket is tried so often, with so many seconds in between.
 _TRIES, _PAUSE_S = 50, 0.001
@@ -61,6 +65,7 @@ class Rates:
         self.quotas = dict(quotas or {})
         self.limits = dict(limits or {})
         self.default_limit = default_limit
+        self.host_limit = QueueSettings().max_per_host
         #: False: quotas are known and not enforced (`enable_quota_management`).
         self.has_quotas = has_quotas
         #: What people should hear of, once each; whoever tells them takes it out.
@@ -72,7 +77,8 @@ class Rates:
 
     def limit(self, key: str) -> int:
         """Return how many may run at once under this key."""
-        return self.limits.get(key, self.default_limit)
+        return self.limits.get(
+            key, self.host_limit if key.startswith(HOST) else self.default_limit)
 
     def refresh(self) -> None:
         """Look whether something changed; called before every grant, so it must be cheap."""
@@ -97,8 +103,9 @@ class ConfigRates(Rates):
     """
 
     def __init__(self, path: str, settings: Settings):
-        super().__init__(_quotas(settings), settings.limits_per_key, settings.default_limit,
+        super().__init__(_quotas(settings), _limits(settings), settings.default_limit,
                          has_quotas=settings.has_quotas)
+        self.host_limit = settings.queue.max_per_host
         self._path = path
         # Not of now: it may have changed since these settings were read.
         self._seen: Optional[Stat] = None
@@ -115,9 +122,15 @@ class ConfigRates(Rates):
                                  f'changed still hold')
             return
         self.quotas.update(_quotas(settings))
-        self.limits = settings.limits_per_key
+        self.limits = _limits(settings)
         self.default_limit = settings.default_limit
+        self.host_limit = settings.queue.max_per_host
         self.has_quotas = settings.has_quotas
+
+
+def _limits(settings: Settings) -> Dict[str, int]:
+    resolvers = {RESOLVER + name: n for name, n in settings.queue.max_per_resolver.items()}
+    return dict(resolvers, **settings.limits_per_key)
 
 
 def _quotas(settings: Settings) -> Dict[str, Quota]:

@@ -28,6 +28,10 @@ MAYBE = 'maybe'
 _OF_INPUTS = ('input changed', 'input added', 'input removed', 'input renamed',
               'order of inputs changed')
 
+#: Why a task without a marker runs, by how it ended the last time; else somebody removed it.
+_WITHOUT_MARKER = {'': 'never ran', 'failed': 'failed before',
+                   'interrupted': 'interrupted before'}
+
 
 class Decision(NamedTuple):
     """What to do with a task and why; `point` is where to resume."""
@@ -76,10 +80,8 @@ def _reasons_to_run(stage: Stage, facts: Facts) -> List[Reason]:
         return [Reason('idempotency is disabled')]
     if facts.marker_fault:
         return [Reason('marker unreadable', facts.marker_fault)]
-    if facts.has_failed:
-        return [Reason('failed before')]
     if marker is None:
-        return [Reason('marker missing' if facts.has_run else 'never ran')]
+        return [Reason(_WITHOUT_MARKER.get(facts.former_end, 'marker missing'))]
     if marker.key != facts.key:
         return changes(marker.parts, facts.parts)
     return list(facts.broken)

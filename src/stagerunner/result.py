@@ -84,6 +84,10 @@ class Performer:
         group.expand()
         return True
 
+    def passes(self, group: Group) -> bool:
+        """True when it is known, and told already, that all of a stage is skipped."""
+        return False
+
     def gave_up(self, result: Result) -> None:
         """Take note that a task failed for good."""
 

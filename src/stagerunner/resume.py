@@ -33,6 +33,9 @@ from stagerunner.state.names import StateNames
 
 FORMAT = 1
 
+#: Why a task that was done starts anew: nothing of interest where a marker says so too.
+LEFT_OVER = 'there is nothing to resume, its progress file is left over from a finished run'
+
 #: What `[RESUME]` adds when a processor commits lines without lengths (contract).
 NOT_VERIFIED = "outputs not verified: progress has no 'outputs'"
 
@@ -100,7 +103,7 @@ def _doubt_of_binding(names: StateNames, task: str, key: str, private: str,
     if record['format'] != FORMAT:
         return 'its progress file was made by another version of the runner'
     if record.get('finished') is not False:
-        return 'its progress file is left over from a finished run'
+        return LEFT_OVER
     if record.get('key') != key:
         return 'its inputs, processor or parameters changed since its progress was made'
     if inputs and record.get('inputs') != inputs:

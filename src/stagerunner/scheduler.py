@@ -1,8 +1,7 @@
 """Get tasks done: start what is ready, wait, try again when that is worth it, stop when asked to.
 
-The only place that repeats an attempt, and the only loop that waits.  A slot
-is taken by an attempt that runs, never by one that waits for a lock, a permit
-or the time of a retry.
+The only place that repeats an attempt, and the only loop that waits.  A slot is taken by
+an attempt that runs, never by one that waits for a lock, a permit or the time of a retry.
 """
 
 from __future__ import annotations
@@ -59,9 +58,8 @@ class Outcome(NamedTuple):
 class Rules(NamedTuple):
     """How a run wants its tasks done.
 
-    `keeps_going` overrides the `stopOnFailure` of every stage.  After
-    `circuit_breaker` permanent failures in a row the rest of a fan-out is
-    blocked (None: never).
+    `keeps_going` overrides the `stopOnFailure` of every stage.  After `circuit_breaker`
+    permanent failures in a row the rest of a fan-out is blocked (None: never).
     """
 
     lock_timeout_s: float
@@ -163,6 +161,9 @@ class Scheduler:
             self.agenda.block(lane)
             return
         try:
+            if self.performer.passes(group):
+                self.agenda.pass_over(lane)
+                return
             is_known = self.performer.expand(group)
         except RunnerError as error:
             self._fail_lane(lane, error)
@@ -178,7 +179,7 @@ class Scheduler:
         name = lane.group.stage.name
         self.teller.failed_as_a_whole(name, str(error))
         # Others ran already: this is no refusal before anything did.
-        self._take_failure(name, FAILED if error.exit_code == REFUSED else error.exit_code, lane)
+        self.take_failure(name, FAILED if error.exit_code == REFUSED else error.exit_code, lane)
         lane.blocked_by = name
         self.agenda.block(lane)
 
@@ -192,10 +193,11 @@ class Scheduler:
             entry = self.agenda.pop()
             if entry is None:
                 return
-            self._begin(entry)
+            self.begin(entry)
             self._advance()
 
-    def _begin(self, entry: Entry) -> None:
+    def begin(self, entry: Entry) -> None:
+        """Begin an attempt, and take its result where there is nothing to wait for."""
         task = entry.lane.group.task(entry.number)
         try:
             result = self.performer.start(task, entry.attempt)
@@ -211,7 +213,7 @@ class Scheduler:
         if result is None:
             self.running[task.name] = entry
         else:
-            self._take(entry, result)
+            self.take(entry, result)
 
     # -- waiting -----------------------------------------------------------------
 
@@ -231,7 +233,7 @@ class Scheduler:
         if at_most_s is not None:
             timeout_s = at_most_s if timeout_s is None else min(timeout_s, at_most_s)
         for result in self.performer.wait(timeout_s):
-            self._take(self.running.pop(result.task.name), result)
+            self.take(self.running.pop(result.task.name), result)
         now = self.clock.monotonic()
         while self.timers and self.timers[0].due <= now and not self._is_halted():
             self._ring(heapq.heappop(self.timers))
@@ -260,7 +262,7 @@ class Scheduler:
                 result = timer.result
                 if self.stop.is_requested:
                     result = result._replace(status=STOPPED)
-                self._settle(timer.entry, result)
+                self.settle(timer.entry, result)
         self.timers = []
         self._advance()
 
@@ -271,18 +273,19 @@ class Scheduler:
 
     # -- ending ------------------------------------------------------------------
 
-    def _take(self, entry: Entry, result: Result) -> None:
+    def take(self, entry: Entry, result: Result) -> None:
         """Decide what follows from the result of an attempt."""
         if result.status == BUSY:
-            self._wait_for_lock(entry, result)
+            self.wait_for_lock(entry, result)
         elif result.status == THROTTLED:
-            self._wait_for_permit(entry, result)
+            self.wait_for_permit(entry, result)
         else:
             if entry.lane.group.stage.limits:
                 self._look_at_permits_again()
-            self._judge(entry, result)
+            self.judge(entry, result)
 
-    def _judge(self, entry: Entry, result: Result) -> None:
+    def judge(self, entry: Entry, result: Result) -> None:
+        """Settle a task, or try it again later."""
         if result.status == STOPPED and result.code is not None:
             self.teller.attempt(result, None)
         if result.status not in (SKIPPED, STOPPED):
@@ -293,17 +296,18 @@ class Scheduler:
                 self._set_timer(verdict.delay_s, entry.lane,
                                 entry._replace(attempt=entry.attempt + 1), result)
                 return
-        self._settle(entry, result)
+        self.settle(entry, result)
 
-    def _settle(self, entry: Entry, result: Result) -> None:
+    def settle(self, entry: Entry, result: Result) -> None:
+        """Take note of how a task ended for good."""
         self.teller.task(result)
         if result.status == BROKEN:
             self.performer.gave_up(result)
-            self._take_failure(result.task.name, result.exit_code, entry.lane)
+            self.take_failure(result.task.name, result.exit_code, entry.lane)
         self.agenda.settle(entry, is_ok=result.status in (DONE, SKIPPED))
-        self._watch_circuit(entry.lane, result)
+        self.watch_circuit(entry.lane, result)
 
-    def _watch_circuit(self, lane: Lane, result: Result) -> None:
+    def watch_circuit(self, lane: Lane, result: Result) -> None:
         """Block the rest of a fan-out when one task after the other fails for good."""
         limit = self.rules.circuit_breaker
         if limit is None or not lane.group.is_fan_out:
@@ -314,7 +318,8 @@ class Scheduler:
         if streak == limit:
             self.agenda.break_off(lane)
 
-    def _take_failure(self, name: str, exit_code: int, lane: Lane) -> None:
+    def take_failure(self, name: str, exit_code: int, lane: Lane) -> None:
+        """Take note of a failure that counts for the run."""
         self.first_failure = self.first_failure or name
         self.codes.append(exit_code)
         if lane.group.stage.stops_on_failure and not self.rules.keeps_going:
@@ -343,16 +348,16 @@ class Scheduler:
             return verdict._replace(delay_s=result.retry_after_s)
         return verdict
 
-    def _wait_for_lock(self, entry: Entry, result: Result) -> None:
+    def wait_for_lock(self, entry: Entry, result: Result) -> None:
         """Another run has the stage: look again soon, as long as the caller is willing to."""
         now = self.clock.monotonic()
         waited = now - self.busy_since.setdefault(entry.lane.position, now)
         left = self.rules.lock_timeout_s - waited
         if self.stop.is_requested:
-            self._settle(entry, result._replace(status=STOPPED,
+            self.settle(entry, result._replace(status=STOPPED,
                                                 started_at=stamp(self.clock.now())))
         elif left <= 0:
-            self._judge(entry, self._gave_up_waiting(result))
+            self.judge(entry, self._gave_up_waiting(result))
         else:
             self.agenda.pause(entry)
             self._set_timer(min(POLL_S, left), entry.lane)
@@ -366,7 +371,7 @@ class Scheduler:
             status=BROKEN, started_at=stamp(self.clock.now()), error=str(error),
             error_class=retry.PERMANENT, exit_code=BUSY_EXIT)
 
-    def _wait_for_permit(self, entry: Entry, result: Result) -> None:
+    def wait_for_permit(self, entry: Entry, result: Result) -> None:
         if entry.lane.position not in self.short_since:
             self.short_since[entry.lane.position] = (self.clock.monotonic(), result.error)
             self.emit(TaskWaiting(result.task.name, result.error, result.wait_s))

@@ -84,6 +84,7 @@ class Settings(NamedTuple):
     log_level: str = 'INFO'
     checkpoint_file: Optional[str] = None
     version_history_path: Optional[str] = None
+    audit_key_file: Optional[str] = None
     circuit_breaker: Optional[int] = None
     queue: QueueSettings = QueueSettings()
     #: Which key of the file each of these came from, by its name here; the others are built in.
@@ -148,6 +149,7 @@ CONFIG = Record(dict({
         heartbeat_seconds=Number(0, above=True), max_job_attempts=_COUNT,
         retry_backoff_seconds=_DELAY_S, jitter_seconds=_DELAY_S)),
     'version_history_path': Key(Text()),
+    'audit_key_file': Key(Text()),
     'safetyGate': Key(ListOf(Text())),
     'v2_features': Key(Record(_FEATURES)),
 }, **_FEATURES))
@@ -169,8 +171,8 @@ def parse(document: Any) -> Tuple[Optional[Settings], List[Fault]]:
     faults: List[Fault] = []
     given = CONFIG.check(document, (), faults)
     faults += _said_twice(given)
-    if not faults:
-        faults += _short_lease(given.get('queue', {}))
+    queue = given.get('queue')
+    faults += _short_lease(queue) if isinstance(queue, dict) else []
     return (None, faults) if faults else (_settings(given), faults)
 
 
@@ -198,7 +200,8 @@ def _short_lease(queue: Dict[str, Any]) -> List[Fault]:
     """Refuse leases that end while their holder is well."""
     ttl_s = queue.get('lease_ttl_seconds', QueueSettings().lease_ttl_seconds)
     beat_s = queue.get('heartbeat_seconds', QueueSettings().heartbeat_seconds)
-    if ttl_s >= HEARTBEATS_PER_LEASE * beat_s:
+    if ttl_s is None or beat_s is None or ttl_s >= HEARTBEATS_PER_LEASE * beat_s:
+        # What is no number was told already.
         return []
     key = 'lease_ttl_seconds' if 'lease_ttl_seconds' in queue else 'heartbeat_seconds'
     return [Fault(('queue', key), f'a lease of {ttl_s:g}s is shorter than '
@@ -237,7 +240,7 @@ def _settings(given: Dict[str, Any]) -> Settings:
     read = _Reader(given)
     plain = {name: read.get(name, name, default=default) for name, default in (
         ('version', None), ('dry_run', False), ('log_level', 'INFO'),
-        ('version_history_path', None))}
+        ('version_history_path', None), ('audit_key_file', None))}
     is_parallel = any(read.feature('is_parallel', key) for key in (
         'feature_flags.enable_parallel_processing', 'enable_parallel'))
     return Settings(

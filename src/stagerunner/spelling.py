@@ -16,8 +16,25 @@ _PLAIN = re.compile(rb'[A-Za-z0-9._-]')
 #: Names that Windows gives to devices, whatever follows after a dot.
 _DEVICE = re.compile(r'(?:con|prn|aux|nul|com[1-9]|lpt[1-9])(?:\.|$)', re.IGNORECASE)
 
+#: The same, one by one.
+DEVICES = frozenset(['con', 'prn', 'aux', 'nul'] + [
+    f'{port}{digit}' for port in ('com', 'lpt') for digit in range(1, 10)])
+
 #: No name is longer, in bytes; what is cut ends in `~` and so many hex digits of a digest.
 LONGEST, _DIGITS = 100, 8
+
+
+#: Names of stages and runs: one path component everywhere, also on Windows.
+NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]{0,99}')
+
+
+def is_name(text: str) -> bool:
+    """True for what a stage or a run may be called.
+
+    >>> is_name('stage_2.b'), is_name('.x'), is_name('x.'), is_name('NUL.txt')
+    (True, False, False, False)
+    """
+    return bool(NAME.fullmatch(text)) and not text.endswith('.') and not _DEVICE.match(text)
 
 
 def encode(text: str) -> str:

@@ -70,6 +70,7 @@ from stagerunner.result import Performer
 from stagerunner.result import Result
 from stagerunner.result import error_of
 from stagerunner.resume import tells_lengths
+from stagerunner.shortcut import Shortcut
 from stagerunner.state.marker import Marker
 from stagerunner.state.names import StateNames
 from stagerunner.tasks import Group
@@ -124,6 +125,8 @@ class Attempts(Performer):
         self.claims = Claims(setting.root, self.ledger, groups)
         self.harvester = Harvester(setting.root, observer.digests, self.ledger, self.claims, emit)
         self.under_way: Dict[str, _Attempt] = {}
+        #: Where there is a shorter way than to observe and decide.
+        self.shortcut: Optional[Shortcut] = None
         self.surroundings = Surroundings(setting.isolation)
 
     def require_isolation(self) -> None:
@@ -144,6 +147,13 @@ class Attempts(Performer):
                     self.emit(Warned('', complaint))
 
     # -- beginning -------------------------------------------------------------
+
+    def passes(self, group: Group) -> bool:
+        if self.shortcut is None:
+            return False
+        if self.under_way:
+            self.shortcut.disturb()
+        return self.shortcut.passes(group)
 
     def start(self, task: Task, attempt: int) -> Optional[Result]:
         is_new = not self.holds.has(task)
@@ -175,6 +185,8 @@ class Attempts(Performer):
                 discard(private_folder(task.output_dir, task.name))
             return self._skipped(task, attempt, facts)
         now = stamp(self.clock.now())
+        if self.shortcut is not None:
+            self.shortcut.forget(task)
         if facts.trouble:
             return self._troubled(task, attempt, facts.trouble, now)
         grant = self.holds.permit(task)
@@ -198,6 +210,8 @@ class Attempts(Performer):
     def _skipped(self, task: Task, attempt: int, facts: Facts) -> Result:
         assert facts.marker
         self.ledger.settled(task, facts.key)
+        if self.shortcut is not None:
+            self.shortcut.note(task, facts)
         return Result(task, SKIPPED, attempt, key=facts.key, done_at=facts.marker.done_at)
 
     def _job(self, under_way: _Attempt) -> Job:
@@ -226,6 +240,8 @@ class Attempts(Performer):
                 self.ground.mirror(under_way.task)
         for ended in self.launcher.wait(timeout_s):
             under_way = self.under_way.pop(ended.task)
+            if self.shortcut is not None:
+                self.shortcut.disturb()
             try:
                 results.append(self._judge(under_way, ended))
             finally:

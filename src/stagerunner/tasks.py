@@ -116,6 +116,8 @@ class Group:
     def __init__(self, root: str, stage: Stage, producers: Producers,
                  collection: Optional[Collection], edges: Edges):
         self.root = root
+        self.position = stage.position
+        self.stage_name = stage.name
         self.stage = stage
         self.producers = producers
         self.collection = collection
@@ -125,7 +127,6 @@ class Group:
         self.item_makers = edges.item_makers
         self.items: Optional[Sequence[Item]] = None
         self.makers = self._makers(stage)
-        self.fill = filler(stage)
         self.home = os.path.join(root, fixed_folder(stage.output_dir))
         self.fill = filler(stage)
 
@@ -234,13 +235,13 @@ def in_order(groups: Sequence[Group]) -> List[Group]:
 
     Raises `DefinitionError` when some wait for one another.
     """
-    by_position = {group.stage.position: group for group in groups}
+    by_position = {group.position: group for group in groups}
     waits = dict.fromkeys(by_position, 0)
     followers: Dict[int, List[int]] = {}
     for group in groups:
         for position in {*group.needs, *group.pairs} & waits.keys():
-            waits[group.stage.position] += 1
-            followers.setdefault(position, []).append(group.stage.position)
+            waits[group.position] += 1
+            followers.setdefault(position, []).append(group.position)
     free = sorted(position for position, count in waits.items() if not count)
     found: List[Group] = []
     while free:
@@ -251,9 +252,9 @@ def in_order(groups: Sequence[Group]) -> List[Group]:
             if not waits[follower]:
                 heapq.heappush(free, follower)
     if len(found) < len(groups):
-        stuck = [group for group in groups if waits[group.stage.position]]
-        names = {group.stage.position: group.stage.name for group in stuck}
-        cycle = find_cycle({group.stage.name: [
+        stuck = [group for group in groups if waits[group.position]]
+        names = {group.position: group.stage_name for group in stuck}
+        cycle = find_cycle({group.stage_name: [
             names[position] for position in (*group.needs, *group.pairs) if position in names]
             for group in stuck})
         raise DefinitionError((f'pipeline.json: stages form a cycle: {" -> ".join(cycle)}',))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 from typing import Dict
+from typing import Optional
 
+from stagerunner import events
+from stagerunner.events import Event
 from stagerunner.events import Reason
 
 #: Fields for sinks within the runner: too long for a line, and told item by item.
@@ -29,6 +33,29 @@ def plain(event: Any) -> Dict[str, Any]:
             found[camel(name)] = [_entry(entry) for entry in value] if isinstance(
                 value, tuple) else value
     return found
+
+
+def event_of(record: Dict[str, Any]) -> Optional[Event]:
+    """Return what `plain` made a record of, None for an event that this version does not know.
+
+    What is missing in the record has its default, or is None; reasons stay as JSON has them.
+
+    >>> event_of({'event': 'task_started', 'task': 'a', 'at': 'now', 'attempt': 1, 'reasons': []})
+    TaskStarted(task='a', at='now', attempt=1, reasons=[])
+    """
+    kind = _kinds().get(str(record.get('event')))
+    if kind is None:
+        return None
+    defaults = kind._field_defaults
+    found: Event = kind(**{name: record.get(camel(name), defaults.get(name))
+                           for name in kind._fields})
+    return found
+
+
+@lru_cache(maxsize=None)
+def _kinds() -> Dict[str, Any]:
+    return {event_name(kind): kind for kind in vars(events).values()
+            if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, '_fields')}
 
 
 def _entry(value: Any) -> Any:

@@ -69,6 +69,14 @@ def disk_faults(root: str, pipeline: Pipeline) -> List[Fault]:
     return faults + _item_faults(root, pipeline, producers)
 
 
+def has_fault(root: str, stage: Stage) -> bool:
+    """True for a plain stage that may be refused when all stages are looked at together."""
+    where: Where = ()
+    return bool(_processor_faults(root, where, stage) or _output_faults(root, where, stage)
+                or any(not os.path.exists(os.path.join(root, name)) and not glob.has_magic(name)
+                       for name in stage.inputs))
+
+
 def _units(pipeline: Pipeline) -> Iterator[Tuple[Stage, List[Where]]]:
     """Yield every stage, in place of one with jobs these, and where it says what is checked.
 

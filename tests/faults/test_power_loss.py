@@ -39,6 +39,8 @@ from faults.power import Recording
 from faults.power import Tree
 from faults.power import crashes
 from faults.power import restore
+from stagerunner.report.inspection import inspect
+from stagerunner.state.names import StateNames
 from support import Workspace
 
 #: Starts a program of ours in which flushes of one kind do nothing: the harness must notice.
@@ -302,6 +304,8 @@ def check_next_run(story: Story, crash: Crash, install: Install, root: Path) -> 
     """Assert that a real run skips what was told, and makes the rest as it must be."""
     restore(crash.tree, root)
     workspace = Workspace(root)
+    names = StateNames(str(root))
+    assert not inspect(names).findings, (inspect(names), crash.what)
     done = install.run(workspace, '--run-id', 'next')
     assert done.code == 0, done
     assert outputs(workspace) == story.new
@@ -313,6 +317,7 @@ def check_next_run(story: Story, crash: Crash, install: Install, root: Path) -> 
         assert skipped <= beliefs[stage], f'{stage} was skipped: {done}'
     again = install.run(workspace)
     assert again.err == '' and again.out.count('[SKIP]') == 2, again
+    assert not inspect(names).findings, (inspect(names), crash.what)
     shutil.rmtree(str(root))
 
 

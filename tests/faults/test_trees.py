@@ -404,7 +404,7 @@ def test_a_writer_that_a_stage_leaves_behind_is_killed_before_outputs_are_hashed
             trial.fired()
             assert (done.code, survivors) == (0, []), done
             attempt = workspace.json('state/stage_work.json')['attempts'][-1]
-            assert attempt['leftover_processes'] == 1
+            assert attempt['leftoverProcesses'] == 1
             assert 'left 1 process' in done.err, done
             output, = workspace.json('data/work/.work.done')['outputs']
             assert output['size'] == length == len(workspace.read('data/work/out.txt'))

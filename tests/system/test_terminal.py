@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 
 import pytest
 
@@ -9,6 +10,8 @@ from screens import Screen
 from screens import Session
 from support import run_cli
 from support import stage
+from support import start_cli
+from support import wait_until
 
 pytestmark = [
     pytest.mark.integration, pytest.mark.slow,
@@ -180,3 +183,68 @@ def test_warnings_of_a_run_do_not_break_the_display(workspace):
     assert [line.split(':')[0].split(' in ')[0] for line in session.screen.lines()] == [
         '[RUN] second (never ran)', 'warning', '[RUN] bad (never ran)', '[FAIL] bad',
         '[DONE] second', 'Run r1 state', 'first failure', 'log', '  | [DONE] x']
+
+
+# -- status from another terminal ----------------------------------------
+
+def test_a_second_terminal_sees_how_far_a_run_is_and_that_it_was_killed(gated):
+    """The display there is drawn anew until the run ends; a dead run is never `running`."""
+    with gated.start('--run-id', 'r1') as runner:
+        try:
+            wait_until(gated.path('state/run_r1.json').exists, 'the run')
+            with Session('status', 'r1', '--watch', '--pipeline', gated.pipeline_file,
+                         cwd=gated.root) as watcher:
+                watcher.until(lambda there: 'line 10' in there.screen.text(), 'the line')
+                live = watcher.screen.lines()
+                one_look = run_cli('status', '--pipeline', gated.pipeline_file, cwd=gated.root)
+                runner.kill()
+                runner.wait()
+                killed = run_cli('status', '--json', '--pipeline', gated.pipeline_file,
+                                 cwd=gated.root)
+                assert watcher.finish() == 0
+        finally:
+            runner.kill()
+            runner.communicate()
+
+    assert live[1].split()[:2] == ['r1', 'running'] and 'r1  [1/3] 1 running' in live[3]
+    assert one_look.lines[1].split()[:2] == ['r1', 'running']
+    assert '"state": "crashed"' in killed.out
+    assert watcher.screen.lines()[1].split()[:2] == ['r1', 'crashed']
+    assert len(watcher.screen.lines()) == 2
+
+
+def test_watching_ends_with_the_run_and_with_ctrl_c(gated):
+    """Without a terminal there is a block a second; Ctrl-C is 130, and leaves what was drawn."""
+    with gated.start('--run-id', 'r1') as runner:
+        try:
+            wait_until(gated.path('state/run_r1.json').exists, 'the run')
+            with start_cli('status', '--watch', '--pipeline', gated.pipeline_file,
+                           cwd=gated.root) as plain, \
+                    Session('status', '--watch', '--pipeline', gated.pipeline_file,
+                            cwd=gated.root, columns=30) as narrow:
+                narrow.until(lambda there: '[1/3] 1 running' in there.screen.text(), 'a look')
+                narrow.process.send_signal(signal.SIGINT)
+                assert narrow.finish() == 130
+                gated.write('gate')
+                out, err = plain.communicate(timeout=60)
+        finally:
+            gated.write('gate')
+            runner.communicate()
+
+    assert b'\x1b' not in narrow.raw and narrow.raw.endswith(b'\r\n')
+    assert (plain.returncode, err) == (0, b'') and b'\x1b' not in out and b'\r' not in out
+    assert out.splitlines()[-1].split()[:2] == [b'r1', b'completed']
+
+
+def test_on_a_terminal_a_log_is_shown_without_its_control_characters(workspace):
+    """Through a pipe it is what was printed, byte for byte."""
+    workspace.simple(FORGER)
+    workspace.run('--run-id', 'r1')
+
+    with Session('logs', 'work', '--pipeline', workspace.pipeline_file, cwd=workspace.root
+                 ) as session:
+        assert session.finish() == 0
+    piped = run_cli('logs', 'work', '--pipeline', workspace.pipeline_file, cwd=workspace.root)
+
+    assert b'\\x1b[2J\\x1b[1;1H' in session.raw and b'\x1b' not in session.raw
+    assert piped.out == workspace.read('state/logs/r1/work.1.log') and '\x1b[2J' in piped.out

@@ -111,7 +111,8 @@ def effective(settings: Settings, many: Workers) -> Iterator[Setting]:
 def _values(settings: Settings) -> Iterator[Tuple[str, Any, str]]:
     """Yield name and value of each setting, and the name under which its source is known."""
     for name in ('max_workers', 'is_parallel', 'safety_gate', 'dry_run', 'log_level',
-                 'checkpoint_file', 'version_history_path', 'circuit_breaker', 'has_quotas'):
+                 'checkpoint_file', 'version_history_path', 'audit_key_file',
+                 'circuit_breaker', 'has_quotas'):
         value = getattr(settings, name)
         yield name, list(value) if isinstance(value, tuple) else value, name
     for quota, (rate, per_s) in settings.quotas.items():

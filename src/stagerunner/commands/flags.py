@@ -6,6 +6,7 @@ import os
 import re
 from typing import Any
 from typing import List
+from typing import Mapping
 from typing import NamedTuple
 from typing import Optional
 from typing import Tuple
@@ -18,8 +19,11 @@ from stagerunner.errors import UsageError
 from stagerunner.events import Sink
 from stagerunner.launch.job import Launcher
 from stagerunner.launch.system import interpreter_version
+from stagerunner.outline import outline
 from stagerunner.permits import ConfigRates
 from stagerunner.permits import Rates
+from stagerunner.report.chain import Key
+from stagerunner.report.chain import read_key
 from stagerunner.run import Forecast
 from stagerunner.run import Parts
 from stagerunner.run import Request
@@ -32,19 +36,24 @@ from stagerunner.settings import Workers
 from stagerunner.settings import load as load_settings
 from stagerunner.settings import missing_gates
 from stagerunner.settings import workers
+from stagerunner.standing import CONFIG
+from stagerunner.standing import Standing
+from stagerunner.standing import config_of
+from stagerunner.tasks import Group
 from stagerunner.workspace import Workspace
 from stagerunner.workspace import load
 
-#: The settings of a machine, where they lie beside the definition.
-CONFIG = 'pipeline_config.json'
-
 
 class Loaded(NamedTuple):
-    """A definition, the settings it was read with, and where they are from ('': nowhere)."""
+    """A definition, the settings it was read with, and where they are from ('': nowhere).
+
+    `groups` stand for its stages where it was not read as a whole.
+    """
 
     workspace: Workspace
     settings: Settings
     config: str
+    groups: Tuple[Group, ...] = ()
 
     @property
     def rates(self) -> Rates:
@@ -61,16 +70,19 @@ def add_config(parser: Any) -> None:
 
 def load_config(arguments: Any) -> Tuple[Settings, str]:
     """Read the config and return it with its path ('': none), or raise `DefinitionError`."""
-    config = arguments.config
-    if config is None:
-        beside = os.path.join(os.path.dirname(os.path.abspath(arguments.pipeline)), CONFIG)
-        config = beside if os.path.lexists(beside) else ''
+    config = config_of(arguments.pipeline, arguments.config)
     return (load_settings(config), os.path.abspath(config)) if config else (Settings(), '')
 
 
-def load_all(arguments: Any) -> Loaded:
-    """Read config and definition, or raise `DefinitionError`."""
+def load_all(arguments: Any, standing: Optional[Standing] = None) -> Loaded:
+    """Read config and definition, or raise `DefinitionError`.
+
+    Of a definition most of whose stages stand as they are, only the others are read.
+    """
     settings, config = load_config(arguments)
+    found = outline(standing, arguments.pipeline, settings) if standing else None
+    if found is not None:
+        return Loaded(found.workspace, settings, config, found.groups)
     loaded = Loaded(load(arguments.pipeline, settings), settings, config)
     faults = quota_faults(loaded.workspace.pipeline, loaded.rates)
     if faults:
@@ -105,6 +117,16 @@ def forecast(loaded: Loaded, arguments: Any, system: Any, sink: Sink,
                   host=system.host))
     finally:
         stop.close()
+
+
+def audit_key(flag: Optional[str], environment: Mapping[str, str], settings: Settings,
+              root: str) -> Optional[Key]:
+    """Return what records of the audit are authenticated with, None for nothing."""
+    variable = environment.get('PIPELINE_AUDIT_KEY_FILE')
+    if flag or variable:
+        return read_key(str(flag or variable))
+    inside = settings.audit_key_file
+    return read_key(os.path.join(root, inside)) if inside else None
 
 
 def add_selection(parser: Any) -> None:

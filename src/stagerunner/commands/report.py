@@ -12,9 +12,9 @@ from stagerunner.commands.flags import load_all
 from stagerunner.errors import OK
 from stagerunner.errors import UsageError
 from stagerunner.files import write_bytes
-from stagerunner.keys import name_complaint
 from stagerunner.report.accounts import account_of
 from stagerunner.report.html.page import render
+from stagerunner.report.sight import find_run
 from stagerunner.schema import printable
 from stagerunner.state.names import StateNames
 from stagerunner.state.run import known_runs
@@ -57,13 +57,12 @@ def main(arguments: Any, system: Any) -> int:
 
 
 def chosen_run(root: str, run_id: Any) -> str:
-    """Return the id of a run that is known, the last one where none is named."""
-    runs = known_runs(StateNames(root))
-    if run_id is None and runs:
-        return runs[-1]
-    if run_id is None:
+    """Return the id of a run that left something, the last one where none is named."""
+    names = StateNames(root)
+    records = known_runs(names)
+    if run_id is None and not records:
         raise UsageError('there is no run yet')
-    if name_complaint(run_id) or run_id not in runs:
-        last = f"; the last ones are {', '.join(runs[-5:])}" if runs else ''
-        raise UsageError(f"there is no run '{printable(run_id)}'{last}")
-    return str(run_id)
+    if run_id is None:
+        return records[-1].run_id
+    # The audit of a run stays when its record is removed.
+    return str(run_id) if run_id in names.audited_runs() else find_run(records, run_id).run_id

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
-import signal
 from typing import Any
 from typing import List
+from typing import Optional
 
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
 from stagerunner.commands.flags import Loaded
 from stagerunner.commands.flags import add_config
 from stagerunner.commands.flags import add_selection
+from stagerunner.commands.flags import audit_key
 from stagerunner.commands.flags import load_all
 from stagerunner.commands.flags import wanted_of
 from stagerunner.commands.flags import workers_of
+from stagerunner.commands.listeners import console
+from stagerunner.commands.listeners import records
+from stagerunner.commands.signals import Listening
 from stagerunner.errors import OK
 from stagerunner.errors import REFUSED
 from stagerunner.errors import StateError
@@ -30,28 +34,25 @@ from stagerunner.launch.system import LAUNCHERS
 from stagerunner.launch.system import interpreter_version
 from stagerunner.launch.system import make_launcher
 from stagerunner.locks import TIMEOUT_S
-from stagerunner.report.console import Console
 from stagerunner.report.console import JsonLines
-from stagerunner.report.console import may_draw
 from stagerunner.report.dashboard import Dashboard
 from stagerunner.report.log import LEVELS
 from stagerunner.report.log import LogFile
-from stagerunner.report.metrics import Metrics
 from stagerunner.report.rehearsed import DryRun
 from stagerunner.run import Parts
 from stagerunner.run import Request
 from stagerunner.run import execute
 from stagerunner.run import foretell
-from stagerunner.run import new_run_id
-from stagerunner.state.checkpoint import PipelineCheckpoint
+from stagerunner.selection import Wanted
+from stagerunner.session import new_run_id
+from stagerunner.standing import Standing
+from stagerunner.standing import config_of
+from stagerunner.standing import stand
 from stagerunner.state.checkpoint import SimulatedCheckpoint
 from stagerunner.state.history import VersionHistory
 from stagerunner.state.names import StateNames
 from stagerunner.state.run import unfinished_run
 from stagerunner.state.stage import StageRecords
-
-#: Signals that end a run in good order; the last one is what CTRL_BREAK is called on Windows.
-_ENDING = ('SIGINT', 'SIGTERM', 'SIGHUP', 'SIGBREAK')
 
 
 def add_arguments(parser: Any) -> None:
@@ -75,6 +76,11 @@ def add_arguments(parser: Any) -> None:
     parser.add_argument('--lock-timeout', metavar='SEC', type=float, default=TIMEOUT_S,
                         help='how long to wait for a stage that another run works on '
                         '(default: %(default)g)')
+    add_ways(parser)
+
+
+def add_ways(parser: Any) -> None:
+    """Add the flags that say how processors are started, and who hears of it."""
     parser.add_argument('--isolation', choices=(AUTO, STRICT, OFF), default=AUTO,
                         help='keep processors from the network: as well as this host can '
                         '(auto), by the kernel or not at all (strict), not (off); the scan of '
@@ -97,14 +103,16 @@ def add_arguments(parser: Any) -> None:
 def main(arguments: Any, system: Any) -> int:
     """Wire the real parts together and run."""
     clock = Clock()
-    run_id = arguments.run_id or new_run_id(clock, system.pid)
+    run_id = (new_run_id(clock, system.pid) if arguments.run_id is None
+              else arguments.run_id)
     complaint = name_complaint(run_id)
     if complaint:
         raise UsageError(f'--run-id: {complaint}')
     if not 0 <= arguments.lock_timeout < 1e9:
         raise UsageError(f'--lock-timeout: expected seconds of at least 0, '
                          f'got {arguments.lock_timeout:g}')
-    loaded = load_all(arguments)
+    standing = _standing(arguments, system, clock)
+    loaded = load_all(arguments, standing)
     workspace = loaded.workspace
     python, version = interpreter_version(workspace.pipeline.python, workspace.root,
                                           os.path.basename(arguments.pipeline))
@@ -119,7 +127,9 @@ def main(arguments: Any, system: Any) -> int:
         system.err.line(f'warning: {warning}')
     request = Request(workspace, run_id, arguments.lock_timeout, python, version,
                       arguments.isolation, many.n, arguments.keep_going, wanted_of(arguments),
-                      loaded.rates, loaded.settings.circuit_breaker, unfinished is not None)
+                      loaded.rates, loaded.settings.circuit_breaker, unfinished is not None,
+                      standing if workspace.pipeline.python is None else None, loaded.groups,
+                      audit_key(None, system.environment, loaded.settings, workspace.root))
     stop = Stop()
     parts = Parts(clock=clock, stop=stop, launcher=Launcher(), sinks=(),
                   environment=system.environment, spread=system.spread, pid=system.pid,
@@ -127,21 +137,35 @@ def main(arguments: Any, system: Any) -> int:
     try:
         if arguments.dry_run or loaded.settings.dry_run:
             return _rehearse(request, parts, arguments, system, loaded)
-        handlers = _listen(stop)
-        try:
-            return execute(request, parts._replace(
-                launcher=make_launcher(clock, stop, arguments.launcher),
-                sinks=_sinks(arguments, system, loaded, run_id, clock)))
-        except StateError as error:
-            if not stop.is_requested:
-                raise
-            system.err.line(str(error))
-            return 128 + stop.signum
-        finally:
-            for signum, handler in handlers:
-                signal.signal(signum, handler)
+        return carry_out(request, parts._replace(
+            launcher=make_launcher(clock, stop, arguments.launcher),
+            sinks=sinks_of(arguments, system, loaded, run_id, clock)), system)
     finally:
         stop.close()
+
+
+def carry_out(request: Request, parts: Parts, system: Any) -> int:
+    """Run while signals are taken as requests to end, and return the exit code."""
+    try:
+        with Listening(parts.stop):
+            return execute(request, parts)
+    except StateError as error:
+        if not parts.stop.is_requested:
+            raise
+        system.err.line(str(error))
+        return 128 + parts.stop.signum
+
+
+def _standing(arguments: Any, system: Any, clock: Clock) -> Optional[Standing]:
+    """Return what the index knows: for runs of all stages, each by its own key."""
+    if arguments.dry_run or wanted_of(arguments) != Wanted():
+        return None
+    if hasattr(arguments, 'standing'):
+        # Looked at already, for a run without work.
+        found: Optional[Standing] = arguments.standing
+        return found
+    return stand(arguments.pipeline, config_of(arguments.pipeline, arguments.config),
+                 system.environment, clock.now())
 
 
 def _rehearse(request: Request, parts: Parts, arguments: Any, system: Any,
@@ -176,7 +200,7 @@ def _checkpoint_file(arguments: Any, loaded: Loaded) -> str:
     return os.path.join(loaded.workspace.root, inside) if inside else ''
 
 
-def _sinks(arguments: Any, system: Any, loaded: Loaded, run_id: str,
+def sinks_of(arguments: Any, system: Any, loaded: Loaded, run_id: str,
            clock: Clock) -> List[Sink]:
     """Return who listens; what is printed comes after what is written."""
     names = StateNames(loaded.workspace.root)
@@ -186,36 +210,9 @@ def _sinks(arguments: Any, system: Any, loaded: Loaded, run_id: str,
                                    loaded.workspace.pipeline.version))
     if arguments.log_file:
         more.append(_log_file(arguments, loaded, clock))
-    checkpoint = PipelineCheckpoint(names, clock, _checkpoint_file(arguments, loaded),
-                                    resumes=arguments.resume)
-    return [StageRecords(names, run_id), checkpoint,
-            Metrics(names.metrics(run_id), names.textfile(run_id)), *more,
-            Dashboard(clock, lambda: system.load('report.watched').Page(
+    return [StageRecords(names, run_id),
+            *records(names, run_id, clock, _checkpoint_file(arguments, loaded),
+                     resumes=arguments.resume),
+            *more, Dashboard(clock, lambda: system.load('report.watched').Page(
                 loaded.workspace, run_id, clock)),
-            _console(arguments, system, clock, names)]
-
-
-def _console(arguments: Any, system: Any, clock: Clock, names: StateNames) -> Sink:
-    """Return what prints; what draws on a terminal is loaded only where there is one."""
-    if arguments.json:
-        return JsonLines(system.out)
-    if not arguments.quiet and may_draw(system.out, system.environment):
-        console: Sink = system.load('report.live').make_console(system, clock, names)
-        return console
-    return Console(system.out, system.err, clock, is_quiet=arguments.quiet)
-
-
-def _listen(stop: Stop) -> list:  # type: ignore[type-arg]
-    """Turn signals into requests to stop; the third one of a kind ends the runner as usual."""
-    def request(signum: int, frame: object) -> None:
-        stop.request(signum)
-        if stop.count > 1:
-            signal.signal(signum, signal.SIG_DFL)
-
-    former = [(signum, signal.signal(signum, request))
-              for signum in (getattr(signal, name, None) for name in _ENDING)
-              if signum is not None and signal.getsignal(signum) != signal.SIG_IGN]
-    if hasattr(signal, 'SIGCHLD'):
-        # Who started us may ignore it, and then nobody can learn how a processor ended.
-        former.append((signal.SIGCHLD, signal.signal(signal.SIGCHLD, signal.SIG_DFL)))
-    return former
+            console(arguments, system, clock, names)]

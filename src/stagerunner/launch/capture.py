@@ -2,7 +2,9 @@
 
 Beyond 1 MiB the file is a ring: new bytes overwrite the oldest ones in place,
 so a processor that prints for ever fills neither disk nor memory.  `close`
-puts the ring in order and writes how much was cut between the two parts.
+puts the ring in order and writes how much was cut between the two parts.  Until
+then, and for ever where the runner was killed, a line behind the newest bytes
+says that they end there, so that others can put them in order (`in_order`).
 """
 
 from __future__ import annotations
@@ -25,6 +27,9 @@ RECENT_LINES = 20
 
 _BLOCK = 256 * 1024
 
+#: Stands in a ring between its newest and its oldest bytes.
+SEAM = b'\n... the newest lines end here, and the oldest that were kept follow ...\n'
+
 #: What stands in a log in place of a secret value.
 REDACTED = b'[secret]'
 
@@ -44,6 +49,26 @@ class Recent:
         text = self._bytes.decode('utf-8', errors='backslashreplace')
         lines = [line.rstrip('\r') for line in text.rstrip('\n').split('\n')]
         return tuple(lines[-RECENT_LINES:]) if text.strip() else ()
+
+
+def in_order(data: bytes, head_bytes: int = HEAD_BYTES, tail_bytes: int = TAIL_BYTES) -> bytes:
+    """Return the content of a log, which may still be a ring, as it was printed."""
+    seam = seam_of(data, head_bytes, tail_bytes)
+    if seam is None:
+        return data
+    ring = data[head_bytes:]
+    after = ring[seam + len(SEAM):] + ring[max(0, seam + len(SEAM) - len(ring)):seam]
+    return data[:head_bytes] + b'\n... lines cut ...\n' + after
+
+
+def seam_of(data: bytes, head_bytes: int = HEAD_BYTES,
+            tail_bytes: int = TAIL_BYTES) -> Optional[int]:
+    """Return where in its ring the newest bytes of a log end; None for one that is no ring."""
+    if len(data) != head_bytes + tail_bytes + len(SEAM):
+        return None
+    ring = data[head_bytes:]
+    place = (ring + ring[:len(SEAM) - 1]).find(SEAM)
+    return place if place >= 0 else None
 
 
 class Log:
@@ -74,15 +99,25 @@ class Log:
             self._abandon()
         self.printed += len(data)
 
+    @property
+    def _ring_bytes(self) -> int:
+        """Return the size of the ring, which has room for the seam beside what is kept."""
+        return self.tail_bytes + len(SEAM)
+
     def _place(self, data: bytes) -> None:
-        """Write `data` where byte number `printed` belongs."""
-        at = self.printed
+        """Write `data` where byte number `printed` belongs, and the seam behind it."""
+        end = self.printed + len(data)
+        self._write_at(self.printed, data)
+        if end > self.head_bytes + self._ring_bytes:
+            self._write_at(end, SEAM)
+
+    def _write_at(self, at: int, data: bytes) -> None:
         while data:
             if at < self.head_bytes:
                 offset, room = at, self.head_bytes - at
             else:
-                ring = (at - self.head_bytes) % self.tail_bytes
-                offset, room = self.head_bytes + ring, self.tail_bytes - ring
+                ring = (at - self.head_bytes) % self._ring_bytes
+                offset, room = self.head_bytes + ring, self._ring_bytes - ring
             os.lseek(self._file, offset, os.SEEK_SET)  # type: ignore[arg-type]
             count = os.write(self._file, data[:room])  # type: ignore[arg-type]
             data = data[count:]
@@ -113,12 +148,13 @@ class Log:
     def _straighten(self) -> None:
         """Rewrite the file as head, a line that says what is missing, tail."""
         cut = self.printed - self.head_bytes - self.tail_bytes
-        start = cut % self.tail_bytes
+        start = cut % self._ring_bytes
+        until_the_end = min(self.tail_bytes, self._ring_bytes - start)
         with open(self.path, 'rb') as ring, open(self._ordered, 'wb') as target:
             _copy(ring, target, 0, self.head_bytes)
             target.write(f'\n... {cut} bytes cut ...\n'.encode('ascii'))
-            _copy(ring, target, self.head_bytes + start, self.tail_bytes - start)
-            _copy(ring, target, self.head_bytes, start)
+            _copy(ring, target, self.head_bytes + start, until_the_end)
+            _copy(ring, target, self.head_bytes, self.tail_bytes - until_the_end)
         self._abandon()
         replace(self._ordered, self.path)
 

@@ -14,9 +14,9 @@ from stagerunner.diagram import Diagram
 from stagerunner.diagram import make_diagram
 from stagerunner.errors import RunnerError
 from stagerunner.errors import StateError
-from stagerunner.report.html.summary import CRASHED
 from stagerunner.report.html.summary import Account
 from stagerunner.report.revived import revived
+from stagerunner.report.sight import CRASHED
 from stagerunner.report.story import Story
 from stagerunner.report.trail import Trail
 from stagerunner.report.trail import open_journal
@@ -38,20 +38,17 @@ def told(names: StateNames, run_id: str) -> Story:
     return story
 
 
-def state_of(names: StateNames, root: str, run_id: str, story: Story) -> str:
-    """Return how a run stands: as its record says, or crashed when nobody is at work on it."""
-    state = read_run(names, run_id).get('state') or (story.ended.state if story.ended else RUNNING)
-    return CRASHED if state == RUNNING and is_dead(root, run_id) else str(state)
-
-
 def account_of(root: str, run_id: str, now: float,
                load: Callable[[], Workspace]) -> Account:
     """Return the account of a run; `load` reads the definition, which may have faults by now."""
     names = StateNames(root)
-    story = told(names, run_id)
+    # What runs now may be over when the rest is read; what is over stays so.
+    is_alive = not is_dead(root, run_id)
+    story, record = told(names, run_id), read_run(names, run_id)
+    state = record.state if record else story.ended.state if story.ended else RUNNING
     diagram, fault = drawn(load)
-    return Account(run_id, state_of(names, root, run_id, story), story, now,
-                   read_run(names, run_id), diagram, fault, _tails(names, run_id, story))
+    return Account(run_id, CRASHED if state == RUNNING and not is_alive else state, story, now,
+                   record, diagram, fault, _tails(names, run_id, story))
 
 
 def drawn(load: Callable[[], Workspace]) -> Tuple[Optional[Diagram], str]:

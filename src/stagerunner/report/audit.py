@@ -9,6 +9,8 @@ run's record says that it has ended.
 from __future__ import annotations
 
 import os
+from typing import Any
+from typing import Dict
 from typing import Optional
 
 from stagerunner.clock import Clock
@@ -18,6 +20,7 @@ from stagerunner.errors import os_fault
 from stagerunner.events import Event
 from stagerunner.events import RunEnded
 from stagerunner.events import Sink
+from stagerunner.events import TasksSkipped
 from stagerunner.files import append
 from stagerunner.files import remove_tree
 from stagerunner.report.chain import SCHEMA
@@ -45,12 +48,14 @@ class Audit(Sink):
         self.key = key
         self.heads = Heads(names, key)
         self.descriptor = -1
+        self.is_new = True
         self.offset = self.size = self.n_records = 0
         #: The hash of the last record; empty before the first event.
         self.last = ''
 
     def prepare(self) -> None:
         """Make the file, whose name is on the disk as soon as the folder is flushed."""
+        self.is_new = not os.path.lexists(self.path)
         self.descriptor = open_to_append(self.path)
 
     def receive(self, event: Event) -> None:
@@ -60,18 +65,38 @@ class Audit(Sink):
         for name in _SAID_OTHERWISE:
             fields.pop(name, None)
         if not self.last:
-            self.last, self.offset = self.heads.begin(self.run_id, at, self.descriptor)
+            self.last, self.offset = self.heads.begin(
+                self.run_id, at, self.descriptor, is_new=self.is_new)
             self.size = self.offset
-        body = (f'{{"schema":{SCHEMA},"seq":{self.n_records + 1},"runId":"{self.run_id}",'
+        line, last = seal(self._body(self.n_records + 1, at, fields), self.last, self.key)
+        self._append(line, self.n_records + 1, last)
+
+    def _body(self, number: int, at: str, fields: Dict[str, Any]) -> str:
+        return (f'{{"schema":{SCHEMA},"seq":{number},"runId":"{self.run_id}",'
                 f'"at":"{at}",{encode(fields)[1:-1]}')
-        line, digest = seal(body, self.last, self.key)
+
+    def _append(self, lines: bytes, n_records: int, last: str) -> None:
+        """Write the records up to a number, the last of which has the hash `last`."""
         try:
-            append_or_cut(self.descriptor, line, self.size, durable=False)
+            append_or_cut(self.descriptor, lines, self.size, durable=False)
         except OSError as error:
             raise StateError(self.path, os_fault(error)) from error
-        self.n_records += 1
-        self.size += len(line)
-        self.last = digest
+        self.n_records = n_records
+        self.size += len(lines)
+        self.last = last
+
+    def receive_skips(self, event: TasksSkipped) -> None:
+        """Write a record for each, all at once: the run that tells them has just begun."""
+        skips = event.singly()
+        if not self.last:
+            self.receive(next(skips))
+        lines, last = [], self.last
+        for number, skipped in enumerate(skips, self.n_records + 1):
+            line, last = seal(self._body(number, event.at, {
+                'event': 'task_skipped', 'task': skipped.task, 'why': skipped.why,
+                'key': skipped.key, 'doneAt': skipped.done_at}), last, self.key)
+            lines.append(line)
+        self._append(b''.join(lines), self.n_records + len(lines), last)
 
     def end(self, event: RunEnded) -> str:
         """Write the last record, durably, and return the head; empty if nothing was told."""

@@ -18,16 +18,25 @@ from typing import NamedTuple
 from typing import Optional
 from typing import Tuple
 
+from stagerunner.errors import Unreadable
+from stagerunner.errors import UsageError
 from stagerunner.files import digest_bytes
+from stagerunner.files import read_bytes
 
 #: Version of the shape of a line.
 SCHEMA = 1
+
+#: The fault of a line that has no end.
+CUT_OFF = 'is cut off'
 
 #: How the fault of a line of another version begins.
 NEWER = 'has schema'
 
 #: What comes before the first line of all.
 START = '0' * 64
+
+#: What a file with a key holds at least, and at most, in bytes.
+SHORTEST_KEY, LONGEST_KEY = 16, 1 << 20
 
 #: No line of ours is longer, in bytes.
 LONGEST_LINE = 1 << 26
@@ -52,6 +61,21 @@ class Key:
         import hmac
 
         return hmac.new(self._secret, data, 'sha256').hexdigest()
+
+
+def read_key(path: str) -> Key:
+    """Return the key in a file, without line ends around it, or raise `UsageError`."""
+    try:
+        secret = read_bytes(path, LONGEST_KEY).strip(b'\r\n')
+    except FileNotFoundError:
+        raise UsageError(f'{path}: there is no such file; it should hold the key of the '
+                         'audit') from None
+    except Unreadable as error:
+        raise UsageError(f'{path}: {error.fault}') from error
+    if len(secret) < SHORTEST_KEY:
+        raise UsageError(f'{path}: expected a key of at least {SHORTEST_KEY} bytes, '
+                         f'got {len(secret)}')
+    return Key(secret)
 
 
 class Sealed(NamedTuple):
@@ -81,7 +105,7 @@ def seal(body: str, prev: str, key: Optional[Key]) -> Tuple[bytes, str]:
 def unseal(line: bytes, key: Optional[Key] = None) -> Tuple[Optional[Sealed], str]:
     """Return a line and '', or None and what is wrong with it; its place is not looked at."""
     if not line.endswith(b'\n'):
-        return None, 'is cut off'
+        return None, CUT_OFF
     found = _TAIL.search(line, max(0, len(line) - _TAIL_BYTES))
     if found is None or found.end() != len(line):
         return None, 'is no record of an audit'
@@ -107,7 +131,7 @@ class Row:
 
     When it ends, `fault` says what is wrong with the line after the last good
     one (empty: nothing, it came to `end` or to the end of the file), and
-    `tail` has the bytes of a line that was not finished.
+    `tail` has what follows if that is a line which was not finished.
     """
 
     def __init__(self, source: BinaryIO, start: str, run_id: Optional[str] = None, *,
@@ -127,8 +151,10 @@ class Row:
             line = self.source.readline(LONGEST_LINE)
             if not line:
                 return
-            if not line.endswith(b'\n'):
-                self.tail = line
+            if not line.endswith(b'\n') or b'\0' in line and self.end is None:
+                # Of what was not flushed a power cut may leave zeros; no line of ours has any.
+                self.tail, self.fault = line + self.source.read(), CUT_OFF
+                return
             sealed, self.fault = unseal(line, self.key)
             if sealed is not None:
                 self.fault = self._misplaced(sealed)

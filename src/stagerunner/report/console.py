@@ -85,6 +85,18 @@ class Stream:
         except (OSError, ValueError):
             self.target = None
 
+    def raw(self, data: bytes) -> None:
+        """Pass bytes on as they are, unless nobody reads any more."""
+        buffer = getattr(self.target, 'buffer', None)
+        if buffer is None:
+            self.write(data.decode('utf-8', 'backslashreplace'))
+            return
+        try:
+            buffer.write(data)
+            buffer.flush()
+        except (OSError, ValueError):
+            self.target = None
+
 
 def may_draw(out: Stream, environment: Mapping[str, str]) -> bool:
     """True for a terminal that is said to be more than a typewriter."""

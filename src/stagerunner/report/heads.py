@@ -24,6 +24,7 @@ from stagerunner.errors import StateError
 from stagerunner.errors import os_fault
 from stagerunner.files import digest_bytes
 from stagerunner.files import sync_file
+from stagerunner.files import sync_folder
 from stagerunner.locks import audit_lock
 from stagerunner.locks import take_lock
 from stagerunner.report.chain import NEWER
@@ -79,16 +80,18 @@ class Heads:
         self.path = names.audit_head()
         self.key = key
 
-    def begin(self, run_id: str, at: str, descriptor: int) -> Tuple[str, int]:
+    def begin(self, run_id: str, at: str, descriptor: int, *, is_new: bool) -> Tuple[str, int]:
         """Note that a run begins; return what its first record follows and where that goes.
 
-        `descriptor` is its open file.  Raises `StateError`.
+        `descriptor` is its open file, which there was not before if it `is_new`.
+        Raises `StateError`.
         """
         with take_lock(audit_lock(self.root)), _Journal(self.path, self.key) as journal:
             for other in journal.last.open:
                 # Whoever calls holds the lock of its own run.
                 if other == run_id or is_dead(self.root, other):
-                    journal.add(other, at, CLOSED, self._left_by(other))
+                    journal.add(other, at, CLOSED,
+                                self._left_by(other, is_gone=is_new and other == run_id))
             offset = _end_of(descriptor)
             journal.add(run_id, at, OPENED, {'offset': offset})
             journal.write()
@@ -101,11 +104,11 @@ class Heads:
             journal.write()
             return journal.last.hash
 
-    def _left_by(self, run_id: str) -> Dict[str, Any]:
+    def _left_by(self, run_id: str, *, is_gone: bool) -> Dict[str, Any]:
         """Return how the audit of a dead run ended; half a record at its end is cut off."""
         start, offset = self._opening(run_id)
         path = self.names.audit(run_id)
-        source = open_journal(path)
+        source = None if is_gone else open_journal(path)
         if source is None:
             return _closing(LOST, Section(offset, offset, 0, start))
         with source:
@@ -195,7 +198,7 @@ class _Journal:
         """
         size = os.fstat(self.descriptor).st_size
         lines = self._last_lines(size)
-        if lines and not lines[-1].endswith(b'\n'):
+        if lines and (not lines[-1].endswith(b'\n') or b'\0' in lines[-1]):
             if unseal(lines[-1] + b'\n')[0] is not None:
                 lines[-1] += b'\n'
                 size += os.write(self.descriptor, b'\n')
@@ -248,5 +251,8 @@ class _Journal:
         """Write all of it, and return when it is on the disk."""
         try:
             append_or_cut(self.descriptor, b''.join(self.lines), self.last.size, durable=True)
+            if not self.last.size:
+                # The journal is new, and so is its name.
+                sync_folder(os.path.dirname(self.path))
         except OSError as error:
             raise StateError(self.path, os_fault(error)) from error

@@ -12,6 +12,7 @@ from stagerunner.clock import Clock
 from stagerunner.clock import stamp
 from stagerunner.errors import StateError
 from stagerunner.errors import os_fault
+from stagerunner.events import EntryEnded
 from stagerunner.events import Event
 from stagerunner.events import RunEnded
 from stagerunner.events import RunStarted
@@ -48,6 +49,7 @@ _RANK = {'DEBUG': 0, 'INFO': 0, 'SUCCESS': 0, 'WARNING': 1, 'ERROR': 2, 'CRITICA
 _LINES: Dict[type, Tuple[str, Callable[[Any], str]]] = {
     RunStarted: ('INFO', lambda event: f'run {event.run_id} of {event.pipeline} with '
                                        f'{event.workers} workers'),
+    EntryEnded: ('INFO', lambda event: f'entry {event.artifact_id}: {event.outcome}'),
     TaskStarted: ('INFO', lambda event: f'{event.task}: attempt {event.attempt} '
                                         f'({reasons_text(event.reasons)})'),
     TaskSkipped: ('INFO', lambda event: f'{event.task}: skipped ({event.why})'),

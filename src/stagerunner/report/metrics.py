@@ -8,6 +8,7 @@ from typing import Optional
 from typing import Tuple
 
 from stagerunner.events import AttemptEnded
+from stagerunner.events import EntryEnded
 from stagerunner.events import Event
 from stagerunner.events import RunEnded
 from stagerunner.events import RunStarted
@@ -43,6 +44,8 @@ class Metrics(Sink):
         self.rows: Dict[str, Dict[str, Any]] = {}
         self.started: RunStarted
         self.retries = 0
+        #: Entries of the queue by what became of them.
+        self.entries: Dict[str, int] = {}
 
     def receive(self, event: Event) -> None:
         if isinstance(event, RunStarted):
@@ -61,6 +64,8 @@ class Metrics(Sink):
         elif isinstance(event, TaskRetrying):
             self.rows[stage_of(event.task)]['retries'] += 1
             self.retries += 1
+        elif isinstance(event, EntryEnded):
+            self.entries[event.outcome] = self.entries.get(event.outcome, 0) + 1
         elif isinstance(event, TaskThrottled):
             row = self.rows[stage_of(event.task)]
             row['throttled'] = row.get('throttled', 0) + 1
@@ -89,6 +94,8 @@ class Metrics(Sink):
     def _end_fan_out(row: Dict[str, Any], counts: Dict[str, int]) -> None:
         """Give a fan-out the worst status of its tasks; skipped is one that had nothing to do."""
         row['tasks'].update(counts)
+        # Of what the queue feeds nobody knew before how many there would be.
+        row['tasks']['total'] = max(row['tasks']['total'], sum(counts.values()))
         row['status'] = next((status for status in _WORST_FIRST if counts.get(status)),
                              'skipped')
 
@@ -105,12 +112,13 @@ class Metrics(Sink):
 
     def _summary(self, ended: RunEnded) -> Dict[str, Any]:
         rows = list(self.rows.values())
+        queue = {'entries': self.entries} if self.entries else {}
         counts = {f'{status}Stages': sum(row['status'] == status for row in rows)
                   for status in ('ok', 'skipped', 'failed', 'cancelled', 'blocked',
                                  'interrupted')}
         return dict({
             'runId': ended.run_id, 'timestamp': ended.at, 'pipeline': self.started.pipeline,
-            'state': ended.state, 'stages': rows, 'totalStages': len(rows)}, **counts,
+            'state': ended.state, 'stages': rows, 'totalStages': len(rows)}, **counts, **queue,
             durationSec=round(ended.duration_s, 6), retries=self.retries,
             workers=self.started.workers, attempts=sum(row['attempts'] for row in rows),
             throttled=sum(row.get('throttled', 0) for row in rows),

@@ -12,6 +12,7 @@ from stagerunner.report.tally import Running
 from stagerunner.report.tally import Tally
 from stagerunner.report.terminal import cut
 from stagerunner.report.terminal import width_of
+from stagerunner.schema import printable
 
 #: Tasks with a row of their own, and the columns of their names, at most.
 MOST_ROWS = 5
@@ -73,7 +74,7 @@ def overview(tally: Tally, now: float, columns: int, sources: Sources, *,
     rows = tally.slowest(1 if is_one_line else MOST_ROWS)
     if is_one_line:
         return [headline(tally, now, columns, sources, [_told(row, now, sources) for row in rows])]
-    name_columns = min(_NAME_COLUMNS, max([width_of(row.task) for row in rows] or [0]))
+    name_columns = min(_NAME_COLUMNS, max([width_of(printable(row.task)) for row in rows] or [0]))
     return [headline(tally, now, columns, sources)] + [
         _row(row, now, name_columns, sources) for row in rows]
 
@@ -105,12 +106,12 @@ def headline(tally: Tally, now: float, columns: int, sources: Sources,
 
 
 def _row(running: Running, now: float, name_columns: int, sources: Sources) -> str:
-    name = cut(running.task, name_columns)
+    name = cut(printable(running.task), name_columns)
     return f'  {name}{" " * (name_columns - width_of(name))}  {_so_far(running, now, sources)}'
 
 
 def _told(running: Running, now: float, sources: Sources) -> str:
-    return f'{running.task} {_so_far(running, now, sources).strip()}'
+    return f'{printable(running.task)} {_so_far(running, now, sources).strip()}'
 
 
 def _so_far(running: Running, now: float, sources: Sources) -> str:

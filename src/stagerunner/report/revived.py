@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
-from typing import Callable
 from typing import Dict
 from typing import Iterable
 from typing import Iterator
-from typing import NamedTuple
+from typing import List
 from typing import Optional
 from typing import Tuple
 
-from stagerunner import events
 from stagerunner.events import Event
 from stagerunner.events import Reason
-from stagerunner.wording import camel
-from stagerunner.wording import event_name
+from stagerunner.wording import event_of
 
 _NUMBER = (int, float)
 
@@ -28,69 +26,55 @@ _FITTING: Dict[str, Tuple[Any, ...]] = {
     'Sequence[str]': (str,), 'Sequence': (object,)}
 
 
-class _Field(NamedTuple):
-    """A field of an event: its name, and what it may hold."""
-
-    name: str
-    is_tuple: bool
-    fitting: Tuple[Any, ...]
-
-
-def _fields_of(kind: Any) -> Dict[str, _Field]:
-    found = {}
-    for name, annotation in kind.__annotations__.items():
-        # Some versions of Python keep the text, others wrap it.
-        text = getattr(annotation, '__forward_arg__', annotation)
-        outer = text.partition('[')[0]
-        found[camel(name)] = _Field(name, outer in ('Tuple', 'Sequence'),
-                                    _FITTING[text] if text in _FITTING else _FITTING[outer])
-    return found
-
-
-#: Every kind of event, by its name, with its fields by theirs.
-_KINDS: Dict[str, Tuple[Callable[..., Event], Dict[str, _Field]]] = {
-    event_name(kind): (kind, _fields_of(kind))
-    for kind in vars(events).values() if hasattr(kind, '_fields') and kind is not Reason}
-
-
 def revive(record: Dict[str, Any]) -> Optional[Event]:
     """Return the event that a record tells of; None for one that this version does not know.
 
-    A record with a value of another type, which no runner wrote, is none either.
+    A record that lacks something, or has a value of another type, was written by
+    no runner and tells of nothing.
 
     >>> revive({'event': 'task_cancelled', 'task': 'a', 'why': 'asked to', 'seq': 7})
     TaskCancelled(task='a', why='asked to')
-    >>> revive({'event': 'task_teleported'}) is None
-    True
+    >>> revive({'event': 'task_teleported'}), revive({'event': 'task_cancelled', 'task': 7})
+    (None, None)
     """
-    kind, fields = _KINDS.get(record.get('event', ''), (None, {}))
-    if kind is None:
+    event = event_of(record)
+    if event is None or isinstance(event, Reason):
         return None
-    try:
-        return kind(**{fields[key].name: _value(fields[key], value)
-                       for key, value in record.items() if key in fields})
-    except TypeError:
-        # A field that it cannot be without is missing, or a value has another type.
-        return None
+    values = []
+    for value, (is_row, fitting) in zip(event, _fitting(type(event))):
+        if is_row and not isinstance(value, (list, tuple)):
+            return None
+        entries = tuple(_reason(entry) if isinstance(entry, dict) and is_row else entry
+                        for entry in (value if is_row else (value,)))
+        if not all(_fits(entry, fitting) for entry in entries):
+            return None
+        values.append(entries if is_row else value)
+    return type(event)(*values)
 
 
-def _value(field: _Field, value: Any) -> Any:
-    if field.is_tuple:
-        if not isinstance(value, list):
-            raise TypeError(value)
-        value = tuple(_reason(entry) if isinstance(entry, dict) else entry for entry in value)
-    for entry in value if field.is_tuple else (value,):
-        if not isinstance(entry, field.fitting) or (
-                isinstance(entry, bool) and bool not in field.fitting):
-            raise TypeError(entry)
-    return value
+def _fits(value: Any, fitting: Tuple[Any, ...]) -> bool:
+    # true and false are numbers to Python.
+    return isinstance(value, fitting) and (not isinstance(value, bool) or bool in fitting)
 
 
-def _reason(entry: Dict[str, Any]) -> Reason:
-    reason = Reason(**entry)
-    if not all(isinstance(text, (str, type(None))) for text in reason):
-        raise TypeError(entry)
-    return reason
+@lru_cache(maxsize=None)
+def _fitting(kind: Any) -> List[Tuple[bool, Tuple[Any, ...]]]:
+    """Return of each field whether it is a row of entries, and what they may be."""
+    found = []
+    for annotation in kind.__annotations__.values():
+        # Some versions of Python keep the text, others wrap it.
+        text = getattr(annotation, '__forward_arg__', annotation)
+        outer = text.partition('[')[0]
+        found.append((outer in ('Tuple', 'Sequence'),
+                      _FITTING[text] if text in _FITTING else _FITTING[outer]))
+    return found
+
+
+def _reason(entry: Dict[str, Any]) -> Any:
+    """Return a reason, or what is none for one with other keys or values."""
+    is_one = set(entry) == set(Reason._fields) and all(
+        isinstance(text, (str, type(None))) for text in entry.values())
+    return Reason(**entry) if is_one else entry
 
 
 def revived(records: Iterable[Dict[str, Any]]) -> Iterator[Event]:

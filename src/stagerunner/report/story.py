@@ -8,7 +8,6 @@ the slowest tasks: its size does not grow with the number of tasks.
 from __future__ import annotations
 
 import heapq
-from datetime import datetime
 from typing import Any
 from typing import Callable
 from typing import Dict
@@ -18,6 +17,7 @@ from typing import Optional
 from typing import Sequence
 from typing import Tuple
 
+from stagerunner.clock import unstamp
 from stagerunner.events import AttemptEnded
 from stagerunner.events import Event
 from stagerunner.events import Reason
@@ -275,6 +275,6 @@ def seconds_of(text: Any) -> float:
     (60.5, 0.0)
     """
     try:
-        return datetime.fromisoformat(text).timestamp()
-    except (TypeError, ValueError, OverflowError, OSError):
+        return unstamp(text)
+    except (TypeError, ValueError):
         return 0.0

@@ -95,19 +95,19 @@ class Tally:
     def receive(self, event: Event, now: float) -> None:
         """Take note of what happened at `now`, in unix seconds."""
         if isinstance(event, RunStarted):
-            self.run_id, self.workers = event.run_id, event.workers
+            self.run_id, self.workers = event.run_id, max(1, int(event.workers))
             self.began, self.state = now, ''
             self.stages = {name: _Stage() for name in event.stages}
             self.running.clear()
         elif isinstance(event, StageExpanded):
-            self._stage(event.stage).total = event.tasks
+            self._stage(event.stage).total = int(event.tasks)
         elif isinstance(event, TaskStarted):
             self._leave(event.task)
-            self.running[event.task] = Running(event.task, now, event.attempt)
+            self.running[event.task] = Running(event.task, now, int(event.attempt))
             self._stage(event.task).running += 1
         elif isinstance(event, TaskResumed) and event.task in self.running:
             self.running[event.task] = self.running[event.task]._replace(
-                line_offset=event.line_offset)
+                line_offset=int(event.line_offset))
         elif isinstance(event, AttemptEnded):
             self._leave(event.task)
             self._take_time(event)
@@ -115,7 +115,7 @@ class Tally:
             self._settle(event, now)
         elif isinstance(event, RunEnded):
             self.state = event.state
-            self.running.clear()
+            self.abandon()
 
     def _stage(self, task: str) -> _Stage:
         return self.stages.setdefault(stage_of(task), _Stage())
@@ -127,7 +127,7 @@ class Tally:
     def _take_time(self, event: AttemptEnded) -> None:
         if event.status == 'ok':
             stage = self._stage(event.task)
-            stage.took_s += event.duration_s
+            stage.took_s += float(event.duration_s)
             stage.n_took += 1
 
     def _settle(self, event: Any, now: float) -> None:
@@ -153,6 +153,23 @@ class Tally:
         running = len(self.running)
         return Counts(total, ok, running, max(0, total - ended - running), failed,
                       ended - ok - failed)
+
+    def by_status(self) -> Dict[str, int]:
+        """Return how many tasks ended in which way.
+
+        >>> Tally().by_status()
+        {'ok': 0, 'skipped': 0, 'failed': 0, 'interrupted': 0, 'cancelled': 0, 'blocked': 0}
+        """
+        found = dict.fromkeys(_STATUS.values(), 0)
+        for stage in self.stages.values():
+            for status, count in stage.ended.items():
+                found[status] += count
+        return found
+
+    def abandon(self) -> None:
+        """Take note that the run is dead: nothing of it is running any more."""
+        for task in list(self.running):
+            self._leave(task)
 
     def slowest(self, most: int) -> List[Running]:
         """Return the attempts that run longest, that of the longest first."""

@@ -148,7 +148,7 @@ class Terminal:
         stream.line(text)
 
     def draw(self, lines: Sequence[str]) -> None:
-        """Draw the block in place of the one that is there; of a narrow one its first line."""
+        """Draw the block in place of the one that is there; where it is narrow, its first line."""
         columns, rows = self.size
         is_wide = self.is_wide
         shown = tuple(cut(_spelled(line, self.out), columns - 1)
@@ -158,12 +158,19 @@ class Terminal:
         if not is_wide and len(self.drawn) > 1:
             self.clear()
         if is_wide:
-            self.out.write(_up(self.drawn) + '\x1b[K\n'.join(shown) + '\x1b[J')
+            text = _up(self.drawn) + '\x1b[K\n'.join(shown) + '\x1b[J'
         else:
             former = min(columns - 1, width_of(self.drawn[0]) if self.drawn else 0)
-            text = shown[0] if shown else ''
-            self.out.write('\r' + text + ' ' * (former - width_of(text)))
+            text = '\r' + shown[0] + ' ' * (former - width_of(shown[0]))
+        # Known before it is there: Ctrl-C may come in between.
         self.drawn = shown
+        self.out.write(text)
+
+    def keep(self) -> None:
+        """Leave the block where it is; what is printed next comes below it."""
+        if self.drawn:
+            self.out.write('\n')
+        self.drawn = ()
 
     def clear(self) -> None:
         """Take the block away."""

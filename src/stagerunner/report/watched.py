@@ -9,11 +9,11 @@ from stagerunner.diagram import Diagram
 from stagerunner.files import write_bytes
 from stagerunner.report.accounts import drawn
 from stagerunner.report.html.page import render
-from stagerunner.report.html.summary import CRASHED
-from stagerunner.report.html.summary import RUNNING
 from stagerunner.report.html.summary import Account
+from stagerunner.report.sight import CRASHED
 from stagerunner.report.story import Story
 from stagerunner.state.names import StateNames
+from stagerunner.state.run import RUNNING
 from stagerunner.state.run import read_run
 from stagerunner.workspace import Workspace
 
@@ -38,7 +38,7 @@ class Page(Story):
         if self.diagram is None and not self.fault:
             self.diagram, self.fault = drawn(lambda: self.workspace)
         record = read_run(self.names, self.run_id)
-        state = self.ended.state if self.ended else str(record.get('state') or CRASHED)
+        state = self.ended.state if self.ended else record.state if record else CRASHED
         write_bytes(self.names.live_report(), render(Account(
             self.run_id, state, self, self.clock.now(), record, self.diagram, self.fault,
             refresh_s=_REFRESH_S if state == RUNNING else None)), durable=False)

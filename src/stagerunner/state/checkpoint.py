@@ -19,6 +19,7 @@ from stagerunner.clock import Clock
 from stagerunner.clock import stamp
 from stagerunner.errors import StateError
 from stagerunner.errors import os_fault
+from stagerunner.events import EntryLeased
 from stagerunner.events import Event
 from stagerunner.events import RunEnded
 from stagerunner.events import RunStarted
@@ -86,6 +87,8 @@ class PipelineCheckpoint(Sink):
             self.items.add(self.data, event)
             if event.stage in self.items.collections and not self.has_base:
                 self._write_base()
+        elif isinstance(event, EntryLeased):
+            self.items.join(self.data, event)
         elif isinstance(event, RunEnded):
             self._end(event)
         elif isinstance(event, StageEnded):
@@ -272,6 +275,18 @@ class _Items:
             entries.setdefault(as_plain_text(item.id), UNTOUCHED)
         data['stats'][f'total_{collection}'] = len(entries)
         self.n += len(event.items)
+
+    def join(self, data: Dict[str, Any], event: EntryLeased) -> None:
+        """Take in an entry of the queue; what an earlier lease of it came to does not count."""
+        name = as_plain_text(event.artifact_id)
+        for collection in self.names:
+            if event.encoded != name:
+                self._ids.setdefault(collection, {})[event.encoded] = name
+            self.n += name not in data[collection]
+            data[collection].setdefault(name, UNTOUCHED)
+            data['stats'][f'total_{collection}'] = len(data[collection])
+            self._done.pop((collection, name), None)
+            self._failed.pop((collection, name), None)
 
     def change(self, event: Any, clock: Clock) -> Optional[Dict[str, Any]]:
         """Return what an event means for the entry of its item, None when there is no item."""

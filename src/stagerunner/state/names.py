@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import List
 
-from stagerunner.keys import name_complaint
 from stagerunner.spelling import encode
+from stagerunner.spelling import is_name
 
 FOLDER = 'state'
 
@@ -47,7 +47,7 @@ class StateNames:
             return []
         found = [(name, name[6:-6].lstrip('~')) for name in names
                  if name.startswith('audit_') and name.endswith('.jsonl')]
-        return sorted(run_id for name, run_id in found if name_complaint(run_id) is None
+        return sorted(run_id for name, run_id in found if is_name(run_id)
                       and os.path.basename(self.audit(run_id)) == name)
 
     def report(self, run_id: str) -> str:
@@ -133,7 +133,7 @@ class StateNames:
             name = entry.name
             # A foreign file with half a name must not lead anywhere: `run_...json`.
             if (name.startswith('run_') and name.endswith('.json')
-                    and name_complaint(name[4:-5]) is None):
+                    and is_name(name[4:-5])):
                 try:
                     found.append((entry.stat(follow_symlinks=False).st_mtime_ns, name[4:-5]))
                 except FileNotFoundError:

@@ -26,6 +26,11 @@ from stagerunner.state.names import StateNames
 RUNNING, COMPLETED, FAILED, INTERRUPTED = 'running', 'completed', 'failed', 'interrupted'
 
 
+#: Keys of a record whose values are text.
+_TEXTS = ('pipeline', 'version', 'startedAt', 'endedAt', 'state', 'host', 'firstFailure',
+          'auditHead')
+
+
 class RunRecord(NamedTuple):
     """What is known of a run; `ended_at` is None while it goes on."""
 
@@ -43,6 +48,11 @@ class RunRecord(NamedTuple):
     audit_head: Optional[str] = None
 
 
+def not_looked_at(mode: str = 'auto') -> Dict[str, Any]:
+    """Return what a record says of the fence when no processor was launched."""
+    return {'mode': mode, 'enforced': None, 'mechanisms': [], 'files': None}
+
+
 def write_run(names: StateNames, record: RunRecord) -> None:
     """Write the record durably: a run that was acknowledged is on the disk."""
     write_json(names.run(record.run_id), _to_json(record), durable=True)
@@ -56,14 +66,34 @@ def _to_json(record: RunRecord) -> Dict[str, Any]:
             'auditHead': record.audit_head}
 
 
+def read_run(names: StateNames, run_id: str) -> Optional[RunRecord]:
+    """Return the record of a run, None where there is none that can be read."""
+    found = _read(names, run_id)
+    texts = {name: value if isinstance(value, str) else None
+             for name, value in ((name, found.get(name)) for name in _TEXTS)}
+    pipeline, began, state = texts['pipeline'], texts['startedAt'], texts['state']
+    if pipeline is None or began is None or state is None:
+        return None
+    pid, isolation = found.get('pid'), found.get('isolation')
+    return RunRecord(run_id, pipeline, texts['version'] or '', began, texts['endedAt'], state,
+                     pid if isinstance(pid, int) else 0, texts['host'] or '',
+                     texts['firstFailure'],
+                     isolation if isinstance(isolation, dict) else None, texts['auditHead'])
+
+
+def known_runs(names: StateNames) -> List[RunRecord]:
+    """Return the records of all runs that can be read, the one that began last at the end."""
+    records = (read_run(names, run_id) for run_id in _all_runs(names))
+    return sorted((record for record in records if record), key=lambda run: run.started_at)
+
+
 def started_at(names: StateNames, run_id: str) -> Optional[str]:
     """Return when a former run with this id began, None where nothing can be read of it."""
-    found = read_run(names, run_id).get('startedAt')
+    found = _read(names, run_id).get('startedAt')
     return found if isinstance(found, str) else None
 
 
-def read_run(names: StateNames, run_id: str) -> Dict[str, Any]:
-    """Return the record of a run as JSON, empty where nothing can be read of it."""
+def _read(names: StateNames, run_id: str) -> Dict[str, Any]:
     try:
         record = read_json(names.run(run_id))
     except Unreadable:
@@ -77,7 +107,7 @@ def unfinished_run(names: StateNames, root: str, run_id: Optional[str] = None) -
     What failed before the last completed run is settled by that one.
     """
     for candidate in [run_id] if run_id else reversed(_all_runs(names)):
-        state = read_run(names, candidate).get('state')
+        state = _read(names, candidate).get('state')
         if state in (FAILED, INTERRUPTED):
             return candidate
         if state == RUNNING and is_dead(root, candidate):
@@ -85,16 +115,6 @@ def unfinished_run(names: StateNames, root: str, run_id: Optional[str] = None) -
         if state == COMPLETED:
             return None
     return None
-
-
-def known_runs(names: StateNames) -> List[str]:
-    """Return the ids of all runs that have a record or an audit, those with a record last.
-
-    The last one is the one whose record was written last.
-    """
-    recorded = _all_runs(names)
-    known = set(recorded)
-    return [run_id for run_id in names.audited_runs() if run_id not in known] + recorded
 
 
 def _all_runs(names: StateNames) -> List[str]:

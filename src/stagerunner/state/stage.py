@@ -116,4 +116,4 @@ def _attempt_to_json(attempt: AttemptEnded) -> Dict[str, Any]:
             'verified': attempt.is_verified, 'log': attempt.log,
             'isolation': attempt.isolation, 'cpuSec': attempt.usage[0],
             'peakMemoryBytes': attempt.usage[1], 'writtenBytes': attempt.usage[2],
-            'leftover_processes': attempt.usage[3]}
+            'leftoverProcesses': attempt.usage[3]}

@@ -157,11 +157,12 @@ class WorkQueue:
         self._finish(tables.Ending(job_id, self._shown(job_id, token), JobState.ERROR.value,
                                    last_error, max_attempts, micros('backoff_sec', backoff_sec)))
 
-    def hand_back(self, job_id: int, token: Optional[str] = None) -> None:
-        """Give back an entry that nobody began to work on: that was no attempt."""
+    def hand_back(self, job_id: int, token: Optional[str] = None, delay_sec: float = 0) -> None:
+        """Give back an entry that nobody worked on to its end: that was no attempt."""
+        span = micros('delay_sec', delay_sec)
         shown = self._shown(job_id, token)
         with self._database.write() as connection:
-            is_mine = tables.give_back(connection, self._moment(connection), job_id, shown)
+            is_mine = tables.give_back(connection, self._moment(connection), job_id, shown, span)
         self._forget(job_id, shown)
         if not is_mine:
             raise LeaseLost(job_id)

@@ -245,12 +245,16 @@ def finish(connection: Any, now: Moment, end: Ending) -> bool:
          end.error, at, end.job_id, end.token)))
 
 
-def give_back(connection: Any, now: Moment, job_id: int, token: Optional[str]) -> bool:
-    """Undo a lease as if it had not been, or count that it came too late and return False."""
+def give_back(connection: Any, now: Moment, job_id: int, token: Optional[str],
+              span_us: int = 0) -> bool:
+    """Undo a lease as if it had not been, or count that it came too late and return False.
+
+    The entry is handed out again after `span_us` at the earliest.
+    """
     return _is_mine(connection, connection.execute(
-        "UPDATE jobs SET state = 'queued', due = 0, attempts = attempts - 1, "
+        "UPDATE jobs SET state = 'queued', due = ?, span = ?, attempts = attempts - 1, "
         f'leases = leases - 1, {_LET_GO}, updated_at = ? WHERE id = ? AND token = ?',
-        (now.stamp(), job_id, token)))
+        (now.due(span_us), span_us, now.stamp(), job_id, token)))
 
 
 def queue_failed(connection: Any, now: Moment) -> int:

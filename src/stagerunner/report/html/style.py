@@ -28,7 +28,8 @@ h3{font-size:14px;margin:18px 0 6px}
 .skip{position:absolute;left:-999px}
 .skip:focus{left:16px;top:12px;background:var(--card);padding:8px 12px;border-radius:8px;z-index:1}
 nav ul{display:flex;flex-wrap:wrap;gap:4px 18px;list-style:none;margin:14px 0 0;padding:0}
-main>section{background:var(--card);border:1px solid var(--rule);border-radius:12px;padding:20px 22px;
+main>section{background:var(--card);border:1px solid var(--rule);border-radius:12px;
+padding:20px 22px;
 margin:20px 0}
 :focus-visible{outline:3px solid var(--running);outline-offset:2px;border-radius:4px}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(132px,1fr));gap:12px;margin:0}

@@ -21,12 +21,14 @@ from stagerunner.report.html.parts import moment
 from stagerunner.report.html.parts import seconds
 from stagerunner.report.html.parts import section
 from stagerunner.report.markup import escaped
+from stagerunner.report.sight import CRASHED
 from stagerunner.report.story import StageStory
 from stagerunner.report.story import Story
 from stagerunner.report.story import seconds_of
+from stagerunner.state.run import RUNNING
+from stagerunner.state.run import RunRecord
 
-#: A run that goes on, and one that neither goes on nor ended.
-RUNNING, CRASHED = 'running', 'crashed'
+_NO_RECORD = RunRecord('', '', '', '')
 
 #: In which order statuses are told.
 _ORDER = ('ok', 'skipped', 'failed', 'blocked', 'cancelled', 'interrupted', 'unfinished',
@@ -36,7 +38,7 @@ _ORDER = ('ok', 'skipped', 'failed', 'blocked', 'cancelled', 'interrupted', 'unf
 class Account(NamedTuple):
     """All that a report is made of.
 
-    `record` is the record of the run as JSON, empty where there is none; `tails`
+    `record` is the record of the run, if there is one; `tails`
     the last lines of logs by their path; `refresh_s` is set on a page that is
     written anew while the run goes on.
     """
@@ -45,7 +47,7 @@ class Account(NamedTuple):
     state: str
     story: Story
     now: float
-    record: Dict[str, Any]
+    record: Optional[RunRecord] = None
     diagram: Optional[Diagram] = None
     #: Why there is no diagram.
     fault: str = ''
@@ -114,17 +116,14 @@ def _cards(account: Account, counts: Sequence[Tuple[str, int]]) -> Iterator[Tupl
 
 
 def _facts(account: Account) -> Iterator[Tuple[str, str]]:
-    record, story = account.record, account.story
-    pipeline = story.started.pipeline if story.started else str(record.get('pipeline') or '')
-    version = f' {escaped(str(record["version"]))}' if record.get('version') else ''
-    yield 'pipeline', f'{escaped(pipeline)}{version}'
-    yield 'started', moment(record.get('startedAt') or (story.started and story.started.at))
+    record, story = account.record or _NO_RECORD, account.story
+    pipeline = story.started.pipeline if story.started else record.pipeline
+    yield 'pipeline', f'{escaped(pipeline)} {escaped(record.version)}'.strip()
+    yield 'started', moment(record.started_at or (story.started and story.started.at))
     yield 'ended', moment(story.ended.at) if story.ended else ''
-    host = escaped(str(record.get('host') or ''))
-    yield 'host', f'{host}, process {escaped(str(record.get("pid")))}' if host else ''
-    yield 'isolation', isolation_text(record.get('isolation'))
-    head = story.ended.audit_head if story.ended else record.get('auditHead')
-    head = head or record.get('auditHead')
+    yield 'host', f'{escaped(record.host)}, process {record.pid}' if record.host else ''
+    yield 'isolation', isolation_text(record.isolation)
+    head = (story.ended.audit_head if story.ended else '') or record.audit_head
     yield 'audit head', (f'{code(head)} (<code>audit verify --expect-head</code> checks it)'
                          if head else '')
 

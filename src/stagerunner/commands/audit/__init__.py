@@ -1,0 +1,1 @@
+"""The commands of the audit: one module per verb."""

@@ -1,0 +1,214 @@
+"""Which plain stages stand as a run last verified them: told by a look at each of their files.
+
+When a run has skipped a stage the long way, `register` notes every path that
+this rested on, with its stat: inputs, processor and helpers, the folders in
+which a helper or a match of a glob could appear, marker, outputs, the folders
+on the way (a link put in their place leads elsewhere), and the private folder
+that must not be there.  While all of them are as noted, the long way would
+come to the same end, so it need not be gone.  What holds for all stages (the
+definition, the runner itself, its interpreter, the user, the search path) is
+bound as a whole: where any of it differs nothing here counts.
+
+A stat is believed only if it was older than the clock can blur when the run
+that verified it began, and only on POSIX, which has a time of change.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from typing import Any
+from typing import List
+from typing import Mapping
+from typing import NamedTuple
+from typing import Optional
+
+from stagerunner.files import digest_bytes
+from stagerunner.state.index import Index
+from stagerunner.state.names import StateNames
+
+#: The settings of a machine, where they lie beside the definition.
+CONFIG = 'pipeline_config.json'
+
+#: The section of the index.
+SECTION = 'stages'
+
+#: What is looked at: the file itself, what a link leads to, a folder whatever is in it, nothing.
+ITSELF, FOLLOWED, FOLDER, ABSENT = 'l', 's', 'd', 'n'
+
+#: A file this much older than a look at it cannot have changed since without a new stat.
+#: File systems with whole seconds (FAT: two) need more.
+_FINE_NS = 100_000_000
+_COARSE_NS = 2_100_000_000
+
+#: So many other things are bound before the stat of the definition.
+_BEFORE = 9
+
+#: Where a stat can be believed.
+STAT_TELLS = os.name == 'posix'
+
+
+def is_settled(mtime_ns: int, ctime_ns: int, looked_ns: int) -> bool:
+    """True for times so long before a look that a later write would show in them."""
+    slack = _COARSE_NS if mtime_ns % 1_000_000_000 == 0 else _FINE_NS
+    return max(mtime_ns, ctime_ns) + slack < looked_ns
+
+
+class Known(NamedTuple):
+    """What the index says of a definition; columns of paths, and columns of stages.
+
+    `rows` has, for each stage, the numbers of its paths (None: nothing is
+    known of it).  `edges` are its needs and the makers of its inputs.
+    """
+
+    bound: List[Any]
+    pipeline: List[Any]
+    names: List[str]
+    edges: List[Any]
+    rows: List[Optional[List[int]]]
+    keys: List[str]
+    done_at: List[str]
+    paths: List[str]
+    kinds: str
+    sizes: List[int]
+    mtimes: List[int]
+    ctimes: List[int]
+    inodes: List[int]
+
+
+class Standing:
+    """The stages of one definition, as far as the index knows them (`known` is None: not at all).
+
+    What was looked at once is not looked at again until `disturb`.
+    """
+
+    def __init__(self, root: str, index: Index, bound: List[Any], looked_ns: int):
+        self.root = root
+        self.index = index
+        self.bound = bound
+        #: When all this was looked at, at the latest.
+        self.looked_ns = looked_ns
+        self.known: Optional[Known] = None
+        self.seen = bytearray()
+
+    def load(self) -> None:
+        """Take what the index has of this very definition under these very circumstances."""
+        found = self.index.get(SECTION)
+        try:
+            known = Known(**found)
+            if known.bound == self.bound:
+                self.known = known
+                self.seen = bytearray(len(known.paths))
+        except TypeError:
+            # Of another shape: not written by this version.
+            pass
+
+    def is_of(self, found: os.stat_result) -> bool:
+        """True while the definition is the one that was bound, by its stat."""
+        return self.bound[_BEFORE:_BEFORE + 4] == _figures(found)
+
+    def disturb(self) -> None:
+        """Look at everything again: something was at work meanwhile."""
+        self.seen = bytearray(len(self.seen))
+
+    def is_unchanged(self, position: int) -> bool:
+        """True while everything on which the last skip of a stage rested is as it was."""
+        known, seen = self.known, self.seen
+        row = known.rows[position] if known is not None else None
+        if row is None:
+            return False
+        for number in row:
+            if not seen[number]:
+                if not self._holds(number):
+                    return False
+                seen[number] = 1
+        return True
+
+    def changed(self) -> List[int]:
+        """Return the positions of all stages that are not unchanged."""
+        known = self.known
+        return [] if known is None else [position for position in range(len(known.rows))
+                                         if not self.is_unchanged(position)]
+
+    def _holds(self, number: int) -> bool:
+        known = self.known
+        assert known is not None
+        path, kind = os.path.join(self.root, known.paths[number]), known.kinds[number]
+        try:
+            found = os.stat(path) if kind == FOLLOWED else os.lstat(path)
+        except OSError as error:
+            return kind == ABSENT and isinstance(error, FileNotFoundError)
+        if kind == FOLDER:
+            return stat.S_ISDIR(found.st_mode) and found.st_ino == known.inodes[number]
+        return (found.st_ino == known.inodes[number]
+                and found.st_ctime_ns == known.ctimes[number]
+                and found.st_mtime_ns == known.mtimes[number]
+                and found.st_size == known.sizes[number]
+                and kind != ABSENT)
+
+
+def config_of(definition: str, given: Optional[str]) -> str:
+    """Return the path of the settings that count: those named, else beside the definition, or ''.
+    """
+    if given is not None:
+        return given
+    beside = os.path.join(os.path.dirname(os.path.abspath(definition)), CONFIG)
+    return beside if os.path.lexists(beside) else ''
+
+
+def stand(definition: str, config: str, environment: Mapping[str, str],
+          now_s: float) -> Optional[Standing]:
+    """Return what the index knows of a definition and of all that holds for its stages.
+
+    None where stats cannot be believed, or not yet.  `now_s` is a time before
+    anything was read of definition and `config` ('': there is none).
+    """
+    looked_ns = int(now_s * 1e9)
+    try:
+        definition = os.path.abspath(definition)
+        root = os.path.dirname(definition)
+        bound = [sys.version, sys.prefix, os.geteuid(), _runner(), root, os.stat(root).st_ino,
+                 _search_path(root, environment.get('PYTHONPATH', '')), definition,
+                 os.path.abspath(config) if config else '']
+        for path in (definition, config):
+            found = os.stat(path) if path else None
+            if found is not None:
+                if not is_settled(found.st_mtime_ns, found.st_ctime_ns, looked_ns):
+                    return None
+                bound += _figures(found)
+    except (OSError, ValueError, AttributeError):
+        return None
+    if not STAT_TELLS:
+        return None
+    index = Index(StateNames(root).index())
+    index.load()
+    standing = Standing(root, index, bound, looked_ns)
+    standing.load()
+    return standing
+
+
+def _search_path(root: str, path: str) -> List[str]:
+    """Return where the entries of an inherited PYTHONPATH lead to now."""
+    return [os.path.realpath(os.path.join(root, entry))
+            for entry in path.split(os.pathsep)] if path else []
+
+
+def _figures(found: os.stat_result) -> List[int]:
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+
+
+def _runner() -> str:
+    """Return what tells one state of the runner's own sources from another."""
+    top = os.path.dirname(os.path.abspath(__file__))
+    lines: List[str] = []
+    folders = [top]
+    while folders:
+        for entry in os.scandir(folders.pop()):
+            if entry.name.endswith('.py'):
+                found = entry.stat()
+                lines.append(f'{entry.path} {found.st_size} {found.st_mtime_ns} '
+                             f'{found.st_ctime_ns} {found.st_ino}')
+            elif '.' not in entry.name and entry.name != '__pycache__' and entry.is_dir():
+                folders.append(entry.path)
+    return digest_bytes('\n'.join(sorted(lines)).encode('utf-8', 'surrogatepass'))

@@ -1,0 +1,73 @@
+"""The derived index, `state/index.json`: what former runs found out and need not find out again.
+
+Sections, each on a line of its own, under a digest of all of them: one that
+nobody asks for is not even decoded.  A file with any byte changed counts for
+nothing; who deletes it loses time and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from typing import Dict
+
+from stagerunner.errors import StateError
+from stagerunner.errors import Unreadable
+from stagerunner.files import digest_bytes
+from stagerunner.files import read_bytes
+from stagerunner.files import write_blocks
+
+FORMAT = 3
+
+#: The index has an entry per file; of very many items it outgrows all other JSON, in bytes.
+_MAX_BYTES = 1 << 30
+
+
+class Index:
+    """The file as it was read, and the sections that are to be written next."""
+
+    def __init__(self, path: str):
+        self.path = path
+        self.lines: Dict[bytes, bytes] = {}
+        self.is_dirty = False
+
+    def load(self) -> None:
+        """Read the file; anything odd counts as nothing remembered."""
+        self.lines = {}
+        try:
+            data = read_bytes(self.path, _MAX_BYTES, follow=False)
+        except (FileNotFoundError, Unreadable):
+            return
+        head, _, body = data.partition(b'\n')
+        if body.endswith(b'}\n') and head == _head(body):
+            for line in body[:-2].split(b',\n'):
+                name, _, value = line.partition(b': ')
+                self.lines[name] = value
+
+    def get(self, section: str) -> Any:
+        """Return the decoded section, None where there is none."""
+        line = self.lines.get(_spelled(section))
+        return None if line is None else json.loads(line)
+
+    def put(self, section: str, value: Any) -> None:
+        """Replace a section in what `save` is going to write."""
+        self.lines[_spelled(section)] = json.dumps(value, separators=(',', ':')).encode()
+        self.is_dirty = True
+
+    def save(self) -> None:
+        """Write the file if there is anything new; failing to costs time later, nothing else."""
+        if not self.is_dirty:
+            return
+        body = b',\n'.join([b'%s: %s' % line for line in self.lines.items()]) + b'}\n'
+        try:
+            write_blocks(self.path, (_head(body), b'\n', body), durable=False)
+        except StateError:
+            pass
+
+
+def _spelled(section: str) -> bytes:
+    return json.dumps(section).encode()
+
+
+def _head(body: bytes) -> bytes:
+    return b'{"format": %d, "sha256": "%s",' % (FORMAT, digest_bytes(body).encode())
