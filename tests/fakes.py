@@ -240,6 +240,8 @@ class FakePerformer(Performer):
         self.waits: List[Optional[float]] = []
         #: Every call of `stop`, as its `at_once`.
         self.stops: List[bool] = []
+        #: Tasks for which nothing has to be held any more.
+        self.let_go_of: List[str] = []
         self.script: Dict[str, List[Dict[str, Any]]] = {}
         self.under_way: List[Result] = []
         #: Called at the beginning of every wait.
@@ -270,6 +272,9 @@ class FakePerformer(Performer):
         assert timeout_s is not None, 'waiting for ever: nothing is under way'
         self.clock.advance(timeout_s)
         return []
+
+    def let_go(self, task: str) -> None:
+        self.let_go_of.append(task)
 
     def stop(self, *, at_once: bool, only: Optional[Container[str]] = None) -> None:
         self.stops.append(at_once)

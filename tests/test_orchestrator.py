@@ -136,6 +136,22 @@ def test_why_tells_each_cause_with_both_values(run, four):
     assert four.tree() == before
 
 
+def test_an_empty_collection_is_told_of_once(run, workspace):
+    """Bug: `[SKIP] work (0 tasks, idempotent key matched)`, and `why` said that there is none."""
+    workspace.processor()
+    workspace.pipeline(stage('work', forEach='papers', inputs=['{item.path}']),
+                       stage('more', forEach='papers', inputs=['{item.path}']),
+                       items={'papers': {'glob': 'data/input/*.pdf'}})
+
+    done, why, plan = run('--run-id', 'x'), run('why', 'work'), run('plan')
+
+    assert done.lines == ['[SKIP] work (no tasks)', '[SKIP] more (no tasks)',
+                          'Run x state: completed']
+    assert done.err == "warning: work: there is nothing in its collection 'papers'\n"
+    assert (why.code, why.out, plan.code, plan.out, plan.err) == (
+        0, 'work: no tasks\n', 0, '', done.err)
+
+
 @pytest.mark.parametrize('name, said', [
     ('e', "there is no stage 'e'; the stages are a, b, c, d\n"),
     ('a[x]', "stage 'a' has no task 'a[x]'\n"),
@@ -161,7 +177,7 @@ def test_a_dry_run_tells_and_changes_nothing(run, four):
     assert told == (0, '\n'.join([
         'DRY-RUN MODE ENABLED', '[DRY-RUN] Would skip: a (idempotent key matched)',
         'Stage validated: a', '[DRY-RUN] Would skip: b (idempotent key matched)',
-        'Stage validated: b', '[DRY-RUN] Would execute: c (marker missing)',
+        'Stage validated: b', '[DRY-RUN] Would execute: c (failed before)',
         'Stage validated: c', '[DRY-RUN] Would execute: d (never ran)', 'Stage validated: d',
         '[DRY-RUN] 2 to execute, 2 to skip; nothing was changed', 'Pipeline Complete!', '']), '')
     assert four.tree() == before

@@ -12,6 +12,7 @@ import pytest
 from engine import Engine
 from fakes import ListSink
 from stagerunner.errors import DefinitionError
+from stagerunner.errors import StateError
 from stagerunner.events import TaskPlanned
 from stagerunner.events import Warned
 from stagerunner.run import Forecast
@@ -74,6 +75,16 @@ def fan_out(engine: Engine) -> Callable[[], Oracle]:
         assert engine.run() == 0
         return Oracle(engine)
     return make
+
+
+def test_a_record_with_which_a_run_would_stop_is_told_of_and_raised_at_the_end(oracle):
+    """Bug: nothing at all was said of its stage, and the exit code was 0."""
+    oracle.engine.workspace.write('data/a/.a.done', '{"format": 99}')
+
+    with pytest.raises(StateError, match='has format 99'):
+        oracle.engine.plan()
+
+    assert oracle.engine.planned() == {'a': 'run', 'b': 'maybe'}
 
 
 def test_when_all_is_done_nothing_is_pending(oracle):

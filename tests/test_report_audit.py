@@ -11,7 +11,7 @@ from fakes import Ending
 from fakes import FakeLauncher
 from stagerunner.errors import StateError
 from stagerunner.events import RunEnded
-from stagerunner.events import TaskSkipped
+from stagerunner.events import TasksSkipped
 from stagerunner.events import Warned
 from stagerunner.files import digest_bytes
 from stagerunner.locks import run_lock
@@ -237,10 +237,16 @@ def test_a_run_may_be_called_like_the_journal_of_heads(engine, names):
 
 def test_many_skips_in_one_event_are_one_record(names):
     audit = begin(names)
-    audit.receive(TaskSkipped('x' * 500_000, 'now', 'matched', 'key', 'then'))
+    tasks = [f'stage_{number}' for number in range(10_000)]
+    audit.receive_skips(TasksSkipped(tasks, 'now', 'matched', ['key'] * 10_000, ['then'] * 10_000))
     finish(audit)
 
-    assert len(records(names.audit('r1'))[1]['task']) == 500_000
+    assert [record['event'] for record in records(names.audit('r1'))] == [
+        'warned', 'tasks_skipped', 'run_ended']
+    assert records(names.audit('r1'))[1]['tasks'] == tasks
+    told = list(Trail(names, 'r1').read())[1:-1]
+    assert [record['task'] for record in told] == tasks
+    assert (told[0]['event'], told[0]['key'], told[0]['doneAt']) == ('task_skipped', 'key', 'then')
 
 
 def test_names_of_any_bytes_are_recorded(names):
@@ -437,10 +443,12 @@ def test_a_trail_begins_with_the_last_start_of_a_run(engine, names):
 
 def test_a_trail_leaves_out_what_is_no_record(names):
     audit = begin(names)
-    os.write(audit.descriptor, b'\xff\n[]\n{"event":1}\n\n' + b'[' * 100_000 + b'\n')
+    os.write(audit.descriptor, b'\xff\n[]\n{"event":1}\n\n{"event":"tasks_skipped","tasks":3}\n'
+             + b'[' * 100_000 + b'\n')
     die(audit)
 
-    assert [record['event'] for record in Trail(names, 'r1').read()] == ['warned']
+    assert [record['event'] for record in Trail(names, 'r1').read()] == [
+        'warned', 'tasks_skipped']
 
 
 def test_a_trail_of_what_is_no_file_is_an_error(names):

@@ -13,6 +13,7 @@ from stagerunner.events import AttemptEnded
 from stagerunner.events import Reason
 from stagerunner.events import RunEnded
 from stagerunner.events import RunStarted
+from stagerunner.events import StageEnded
 from stagerunner.events import TaskCancelled
 from stagerunner.events import TaskDone
 from stagerunner.events import TaskFailed
@@ -54,12 +55,24 @@ def printed(*told, is_quiet=False):
     (TaskDone('a', 'now', 7200, 1, 'key'), '[DONE] a in 7200.000s'),
     (TaskRetrying('stage_upper', 2, 3, 0.5, 'transient', 'exit code 75'),
      '[RETRY] stage_upper attempt 2 of 3 in 0.5s (transient: exit code 75)'),
+    (TaskRetrying('a', 2, 3, 0.5, 'unknown', 'exit code 1\nboom'),
+     '[RETRY] a attempt 2 of 3 in 0.5s (unknown: exit code 1)'),
     (TaskRetrying('a', 3, 3, 1.0499, 'unknown', 'x'), '[RETRY] a attempt 3 of 3 in 1.05s '
                                                       '(unknown: x)'),
     (TaskResumed('stage_upper', 150, ''), '[RESUME] stage_upper at line 150'),
     (TaskResumed('a', 150, "outputs not verified: progress has no 'outputs'"),
      "[RESUME] a at line 150 (outputs not verified: progress has no 'outputs')"),
     (TaskInterrupted('a', 'now', 1, 1), '[INTERRUPTED] a'),
+    (StageEnded('a', 'now', 1, {}), '[SKIP] a (no tasks)'),
+    (StageEnded('a', 'now', 1, {'skipped': 2}), '[SKIP] a (2 tasks, idempotent key matched)'),
+    (StageEnded('a', 'now', 1, {'skipped': 2, 'ok': 1}), '[DONE] a: 1 ok, 2 skipped in 1.000s'),
+    (StageEnded('a', 'now', 1, {'ok': 1, 'cancelled': 2}),
+     '[CANCELLED] a: 2 cancelled, 1 ok in 1.000s'),
+    (StageEnded('a', 'now', 1, {'ok': 1, 'blocked': 2}), '[BLOCKED] a: 2 blocked, 1 ok in 1.000s'),
+    (StageEnded('a', 'now', 1, {'interrupted': 1, 'cancelled': 1}),
+     '[INTERRUPTED] a: 1 cancelled, 1 interrupted in 1.000s'),
+    (StageEnded('a', 'now', 1, {'failed': 1, 'cancelled': 1}),
+     '[FAIL] a: 1 cancelled, 1 failed in 1.000s'),
     (RunEnded('demo1', 'now', 1, 'completed'), 'Run demo1 state: completed'),
 ])
 def test_a_fact_is_one_line_on_stdout(event, line):
@@ -194,7 +207,8 @@ _VALUES = {'str': 'te\nxt ü', 'int': 7, 'float': 0.5, 'bool': True, 'Optional[s
            'Tuple[Reason, ...]': (Reason('cause', 'path', 'old', None),)}
 
 RECORDS = [value for value in vars(events).values()
-           if inspect.isclass(value) and issubclass(value, tuple) and value is not Reason]
+           if inspect.isclass(value) and issubclass(value, tuple) and value is not Reason
+           and value.__module__ == events.__name__]
 
 
 @pytest.mark.parametrize('record', RECORDS, ids=lambda record: record.__name__)

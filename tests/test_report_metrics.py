@@ -3,9 +3,12 @@
 import pytest
 
 from stagerunner.events import AttemptEnded
+from stagerunner.events import EntryEnded
 from stagerunner.events import Reason
 from stagerunner.events import RunEnded
 from stagerunner.events import RunStarted
+from stagerunner.events import StageEnded
+from stagerunner.events import StageExpanded
 from stagerunner.events import TaskCancelled
 from stagerunner.events import TaskDone
 from stagerunner.events import TaskFailed
@@ -70,3 +73,15 @@ def test_what_was_never_told_about_was_cancelled(tell):
 def test_nothing_is_written_before_the_end(tell):
     assert tell(RunStarted('r1', 'demo', 'begin', ('a',)), ended('a'),
                 TaskDone('a', 'now', 1, 1, 'key')) is None
+
+
+def test_entries_of_the_queue_are_counted_and_their_tasks_summed_up(tell):
+    """Nobody knows beforehand how many there will be."""
+    metrics = tell(
+        RunStarted('r1', 'p', 'now', ('a',), 1, {'a': 'jobs'}), StageExpanded('a', 0, True),
+        EntryEnded('x', 'now', 1, 'retry', 'e', 1.0), EntryEnded('x', 'now', 2, 'done'),
+        EntryEnded('y', 'now', 1, 'done'), StageEnded('a', 'now', 1.0, {'ok': 2}),
+        RunEnded('r1', 'now', 1.0, 'completed'))
+
+    assert metrics['entries'] == {'retry': 1, 'done': 2}
+    assert metrics['stages'][0]['tasks'] == {'total': 2, 'ok': 2}

@@ -150,12 +150,12 @@ def test_a_transient_failure_is_tried_again_after_growing_delays(shop):
     assert shop.sink.of(TaskDone)[0].attempts == 3
 
 
-def test_a_retry_is_told_with_its_number_delay_class_and_first_line(shop):
+def test_a_retry_is_told_with_its_number_delay_class_and_error(shop):
     shop.performer.will('a', failed())
     shop.run()
 
     assert shop.sink.of(TaskRetrying) == [
-        TaskRetrying('a', 2, 3, 0.5, TRANSIENT, 'exit code 1')]
+        TaskRetrying('a', 2, 3, 0.5, TRANSIENT, 'exit code 1\nboom')]
     ended = shop.sink.of(AttemptEnded)[0]
     assert (ended.attempt, ended.status, ended.delay_s, ended.error, ended.exit_code) == (
         1, 'failed', 0.5, 'exit code 1\nboom', 1)

@@ -9,6 +9,7 @@ from fakes import Ending
 from fakes import FakeClock
 from fakes import writes
 from stagerunner.clock import stamp
+from stagerunner.events import EntryLeased
 from stagerunner.events import Reason
 from stagerunner.events import RunEnded
 from stagerunner.events import RunStarted
@@ -191,7 +192,7 @@ def test_an_item_that_failed_stays_failed_whatever_other_stages_do(sink):
                  *went_well('judge', 'a', 'y'), RunEnded('r1', 'now', 1, 'failed'))
 
     entry = found['papers']['a']
-    assert (entry['stage'], entry['last_error']) == ('failed', 'exit code 65')
+    assert (entry['stage'], entry['last_error']) == ('failed', 'exit code 65: last lines')
     assert (found['stats']['failed_papers'], found['stats']['completed_papers']) == (1, 0)
 
 
@@ -429,3 +430,33 @@ def test_items_that_nobody_can_know_yet_are_not_made_up(tmp_path, clock):
     sink.close()
 
     assert read_json(str(tmp_path / 'x.json'))['papers'] == {}
+
+
+# -- entries of the queue ------------------------------------------------------------
+
+def test_entries_of_the_queue_join_under_their_own_id(tell):
+    data = tell(RunStarted('r1', 'p', 'begin', ('a',), 1, {'a': 'jobs'}),
+                StageExpanded('a', 0, True), EntryLeased('doi:1/x', 'now', 1, 'doi%3A1%2Fx'),
+                EntryLeased('y', 'now', 1, 'y'),
+                TaskDone('a[doi%3A1%2Fx]', 'then', 1.0, 1, 'k'),
+                RunEnded('r1', 'end', 1.0, 'completed'))
+
+    assert {name: entry['stage'] for name, entry in data['jobs'].items()} == {
+        'doi:1/x': 'completed', 'y': 'not_started'}
+    assert (data['stats']['total_jobs'], data['stats']['completed_jobs']) == (2, 1)
+
+
+def test_an_entry_that_is_tried_again_is_completed_when_all_stages_are_done_in_one_lease(tell):
+    """What was done in the lease before is skipped in this one, and counts once."""
+    started = RunStarted('r1', 'p', 'begin', ('a', 'b'), 1, {'a': 'jobs', 'b': 'jobs'})
+    first = (EntryLeased('x', 'now', 1, 'x'), TaskDone('a[x]', 'then', 1.0, 1, 'k'),
+             TaskRetrying('b[x]', 2, 3, 1.0, 'transient', 'e'))
+    again = (EntryLeased('x', 'now', 2, 'x'), TaskSkipped('a[x]', 'then', '', 'k', 'then'))
+    end = RunEnded('r1', 'end', 1.0, 'completed')
+
+    data = tell(started, StageExpanded('a', 0, True), StageExpanded('b', 0, True), *first, *again,
+                end)
+
+    assert data['jobs']['x']['stage'] == 'in_progress'
+    data = tell(TaskDone('b[x]', 'then', 1.0, 2, 'k'), end)
+    assert (data['jobs']['x']['stage'], data['jobs']['x']['retries']) == ('completed', 1)

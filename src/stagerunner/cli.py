@@ -14,13 +14,13 @@ from typing import Any
 from typing import Iterator
 from typing import List
 from typing import Mapping
-from typing import NamedTuple
 from typing import Optional
 from typing import Tuple
 
 from stagerunner import __version__
 from stagerunner import errors
 from stagerunner.plainly import plain_run
+from stagerunner.records import NamedTuple
 from stagerunner.report.console import Stream
 from stagerunner.schema import printable
 from stagerunner.state.names import StateNames

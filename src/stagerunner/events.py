@@ -9,16 +9,27 @@ from __future__ import annotations
 from typing import Any
 from typing import Dict
 from typing import Iterator
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 from typing import Tuple
+
+from stagerunner.records import NamedTuple
 
 #: Any of the records below.
 Event = Tuple[Any, ...]
 
 #: Why a task is skipped.
 MATCHED = 'idempotent key matched'
+
+
+def in_one_line(error: str) -> str:
+    """Return an error as its first line and what the processor said last.
+
+    >>> in_one_line('exit code 65\\nwhile reading\\nrow 7 is bad\\n')
+    'exit code 65: row 7 is bad'
+    """
+    lines = [line.strip() for line in error.split('\n') if line.strip()]
+    return ': '.join(lines[:1] + lines[1:][-1:])
 
 
 def stage_of(task: str) -> str:

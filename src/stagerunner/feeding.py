@@ -216,7 +216,7 @@ class FedScheduler(Scheduler):
             self._finish_members()
             if not (self.running or self.members) and self.intake.is_over():
                 break
-            if not self.running and self._is_halted():
+            if not (self.running or self.ending) and self._is_halted():
                 break
             self._wait()
         self._hand_in()
@@ -292,10 +292,10 @@ class FedScheduler(Scheduler):
 
     def judge(self, entry: Entry, result: Result) -> None:
         member = self.members[entry.number]
-        member.results.append(result)
         if member.is_lost and result.status == BROKEN:
             result = result._replace(status=STOPPED)
-        if result.status == STOPPED:
+        member.results.append(result)
+        if result.status == STOPPED or member.is_lost:
             member.is_cut_short = True
             self._withdraw(member)
         if result.status != BROKEN:

@@ -12,6 +12,7 @@ from typing import Sequence
 from typing import Set
 
 from stagerunner.errors import RunnerError
+from stagerunner.errors import StateError
 from stagerunner.events import Event
 from stagerunner.events import Reason
 from stagerunner.events import TaskPlanned
@@ -20,6 +21,7 @@ from stagerunner.facts import Observer
 from stagerunner.plan import MAYBE
 from stagerunner.plan import RUN
 from stagerunner.plan import SKIP
+from stagerunner.plan import Decision
 from stagerunner.plan import decide
 from stagerunner.plan import foresee
 from stagerunner.result import DONE
@@ -48,6 +50,8 @@ class Rehearsal(Performer):
         self.pending: Dict[str, Set[str]] = {}
         #: Errors that need no run to be known.
         self.troubles: List[str] = []
+        #: The first record that cannot be read at all; what is said of its task is only that.
+        self.fault: Optional[StateError] = None
 
     def expand(self, group: Group) -> bool:
         makers = self._pending(group.item_makers)
@@ -69,7 +73,12 @@ class Rehearsal(Performer):
 
     def start(self, task: Task, attempt: int) -> Optional[Result]:
         group = self.groups[task.stage.name]
-        facts = self.observer.observe(task)
+        try:
+            facts = self.observer.observe(task)
+        except StateError as error:
+            self.fault = self.fault or error
+            self._announce(task, Decision(RUN, (Reason(str(error)),)), None, str(error))
+            return Result(task, DONE, attempt)
         decision = decide(task.stage, facts, is_forced=task.stage.name in self.forced)
         upstream = self._pending(group.data_needs)
         if task.item is not None:
@@ -80,12 +89,15 @@ class Rehearsal(Performer):
         if facts.trouble and not upstream:
             trouble = str(facts.trouble)
             self._tell_trouble(task.name, facts.trouble)
+        self._announce(task, decision, facts.marker.duration_s if facts.marker else None, trouble)
+        return Result(task, SKIPPED if decision.action == SKIP else DONE, attempt)
+
+    def _announce(self, task: Task, decision: Decision, estimate_s: Optional[float],
+                  trouble: str) -> None:
         self.emit(TaskPlanned(task.name, task.stage.name, decision.action, decision.reasons,
-                              facts.marker.duration_s if facts.marker else None, trouble))
-        if decision.action == SKIP:
-            return Result(task, SKIPPED, attempt)
-        self.pending.setdefault(task.stage.name, set()).add(task.item.id if task.item else '')
-        return Result(task, DONE, attempt)
+                              estimate_s, trouble))
+        if decision.action != SKIP:
+            self.pending.setdefault(task.stage.name, set()).add(task.item.id if task.item else '')
 
     def _tell_trouble(self, name: str, trouble: RunnerError) -> None:
         self.troubles.append(f'{name}: {trouble}')

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Callable
 from typing import Mapping
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 from typing import Tuple
@@ -26,6 +25,7 @@ from stagerunner.launch.job import Launcher
 from stagerunner.ledger import Ledger
 from stagerunner.permits import Permits
 from stagerunner.permits import Rates
+from stagerunner.records import NamedTuple
 from stagerunner.register import Register
 from stagerunner.rehearsal import Rehearsal
 from stagerunner.report.chain import Key
@@ -113,7 +113,8 @@ def foretell(request: Request, parts: Parts) -> Forecast:
     """Say what a run would do, as events, and change nothing.
 
     The same graph, the same order and the same decisions as a run, with
-    another performer.
+    another performer.  Raises `StateError`, when all has been said, for a
+    record with which a run would stop.
     """
     workspace = request.workspace
     observer = _observer(request, parts)
@@ -123,11 +124,15 @@ def foretell(request: Request, parts: Parts) -> Forecast:
     performer = Rehearsal(observer, emit, selection.groups, selection.forced)
     for warning in warn_of_queue(selection.groups):
         emit(warning)
-    Staleness(observer, emit).warn_of_taken(selection.taken)
-    rules = Rules(request.lock_timeout_s, keeps_going=True)
-    Scheduler(performer, parts.clock, parts.stop, emit, rules, parts.spread
-              ).run(selection.groups)
-    observer.ledger.close()
+    try:
+        Staleness(observer, emit).warn_of_taken(selection.taken)
+        rules = Rules(request.lock_timeout_s, keeps_going=True)
+        Scheduler(performer, parts.clock, parts.stop, emit, rules, parts.spread
+                  ).run(selection.groups)
+    finally:
+        observer.ledger.close()
+    if performer.fault is not None:
+        raise performer.fault
     return Forecast(sum(len(ids) or 1 for ids in performer.pending.values()),
                     tuple(performer.troubles))
 
@@ -163,7 +168,7 @@ def _run_tasks(request: Request, parts: Parts, occasion: Occasion, emit: Broadca
     observer = _observer(request, parts)
     setting = Setting(workspace.root, request.run_id, request.python, parts.environment,
                       occasion.holder(stamp(parts.clock.now())), request.isolation,
-                      selection.forced)
+                      selection.forced, request.workers)
     permits = Permits(workspace.root, parts.clock, request.rates)
     performer = Attempts(setting, observer, parts.launcher, parts.clock, emit, groups,
                          source.holds(workspace.root, permits, parts.clock, setting.holder))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Callable
 from typing import Dict
 from typing import Optional
+from typing import Set
 from typing import Tuple
 
 from stagerunner import retry
@@ -14,16 +15,19 @@ from stagerunner.events import MATCHED
 from stagerunner.events import AttemptEnded
 from stagerunner.events import Event
 from stagerunner.events import StageEnded
+from stagerunner.events import StageExpanded
 from stagerunner.events import TaskDone
 from stagerunner.events import TaskFailed
 from stagerunner.events import TaskInterrupted
 from stagerunner.events import TaskRetrying
 from stagerunner.events import TaskSkipped
+from stagerunner.events import Warned
 from stagerunner.events import stage_of
 from stagerunner.result import DONE
 from stagerunner.result import SKIPPED
 from stagerunner.result import STOPPED
 from stagerunner.result import Result
+from stagerunner.tasks import Group
 
 
 class Teller:
@@ -33,9 +37,17 @@ class Teller:
         self.emit = emit
         self.clock = clock
         self.fan_outs: Dict[str, Tuple[float, Dict[str, int]]] = {}
+        #: Collections without items that were warned of.
+        self.empty: Set[str] = set()
 
-    def begin(self, stage: str) -> None:
-        """A fan-out begins: its tasks are counted from now on."""
+    def begin(self, group: Group) -> None:
+        """A fan-out begins: its tasks are counted.  An empty collection is warned of once."""
+        stage, collection = group.stage.name, group.collection
+        if not group and collection is not None and not group.is_fed \
+                and collection.name not in self.empty:
+            self.empty.add(collection.name)
+            self.emit(Warned(stage, f"there is nothing in its collection '{collection.name}'"))
+        self.emit(StageExpanded(stage, len(group), collection is not None, group.items or ()))
         self.fan_outs[stage] = (self.clock.monotonic(), {})
 
     def end(self, stage: str) -> None:
@@ -63,7 +75,7 @@ class Teller:
         if delay_s is not None:
             self.emit(TaskRetrying(
                 result.task.name, result.attempt + 1, result.task.stage.retry.max_attempts,
-                delay_s, result.error_class, result.error.partition('\n')[0]))
+                delay_s, result.error_class, result.error))
 
     def task(self, result: Result) -> None:
         """A task is settled."""

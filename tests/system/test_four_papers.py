@@ -144,7 +144,7 @@ def test_of_four_papers_one_fails_and_the_checkpoint_says_which(tmp_path, worker
 
     assert done.code == 1, done
     good = {'stage': 'completed', 'stages': sorted(STAGES), 'retries': 0}
-    told = 'exit code 1'
+    told = 'exit code 1: the reviewer declined'
     assert entries(workspace) == {
         **dict.fromkeys(PAPERS, good), PAPERS[1]: {
             'stage': 'failed', 'stages': ['review'], 'retries': 0, 'last_error': told,

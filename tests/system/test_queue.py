@@ -333,3 +333,18 @@ def test_two_runs_share_the_work(library):
              if event['event'] == 'entry_ended'] for lines in told]
     assert sorted(sum(done, [])) == sorted(library.states())
     assert all(done)
+
+
+def test_two_entries_cannot_publish_the_same_file(library):
+    """Also when the first one was done by another run."""
+    library.pipeline(dict(FETCHES, outputDir='data/all'), items={'jobs': {'queue': True}})
+    library.put(a={})
+    assert library.queue('run', '--drain').code == 0
+    library.put(b={})
+
+    assert library.queue('run', '--drain').code == 1
+
+    assert library.entry('b')['last_error'] == (
+        "fetch: output 'page.txt' was already published by 'fetch[a]'; two tasks cannot publish "
+        'the same file')
+    assert library.read('data/all/page.txt') == 'a'

@@ -58,8 +58,10 @@ def main(arguments: Any, system: Any) -> int:
                          f'{", ".join(stages)}')
     found = _Gathered(name)
     forecast(loaded, arguments, system, found, Wanted(until=(stage,)))
-    if not found.plans:
+    if not found.plans and name != stage:
         raise UsageError(f"stage '{stage}' has no task '{printable(name)}'")
+    if not found.plans and not arguments.json:
+        system.out.line(f'{stage}: no tasks')
     for plan in found.plans:
         _tell(plan, arguments, system)
     return OK

@@ -9,9 +9,8 @@ run's record says that it has ended.
 from __future__ import annotations
 
 import os
-from typing import Any
-from typing import Dict
 from typing import Optional
+from typing import Sequence
 
 from stagerunner.clock import Clock
 from stagerunner.clock import stamp
@@ -32,10 +31,17 @@ from stagerunner.report.heads import Section
 from stagerunner.report.heads import open_to_append
 from stagerunner.state.lines import append_or_cut
 from stagerunner.state.names import StateNames
+from stagerunner.wording import event_name
 from stagerunner.wording import plain
 
 #: Fields that every record has at its beginning, or that are known only when it is written.
 _SAID_OTHERWISE = ('runId', 'at', 'auditHead')
+
+#: So many tasks that were skipped together have a record each, at most.
+MOST_SINGLY = 100
+
+#: What JSON in ASCII does not have as it is.
+_ESCAPED = bytes(range(32)) + b'"\\' + bytes(range(127, 256))
 
 
 class Audit(Sink):
@@ -64,39 +70,33 @@ class Audit(Sink):
         at = fields.get('at') or stamp(self.clock.now())
         for name in _SAID_OTHERWISE:
             fields.pop(name, None)
+        self._append(at, encode(fields)[1:-1])
+
+    def receive_skips(self, event: TasksSkipped) -> None:
+        """Write a record for each, or where that would take long one for all."""
+        if len(event.tasks) <= MOST_SINGLY:
+            super().receive_skips(event)
+            return
+        self._append(event.at, (
+            f'"event":"{event_name(TasksSkipped)}","why":{encode(event.why)},'
+            f'"tasks":{_texts(event.tasks)},"keys":{_texts(event.keys)},'
+            f'"doneAt":{_texts(event.done_at)}'))
+
+    def _append(self, at: str, fields: str) -> None:
         if not self.last:
             self.last, self.offset = self.heads.begin(
                 self.run_id, at, self.descriptor, is_new=self.is_new)
             self.size = self.offset
-        line, last = seal(self._body(self.n_records + 1, at, fields), self.last, self.key)
-        self._append(line, self.n_records + 1, last)
-
-    def _body(self, number: int, at: str, fields: Dict[str, Any]) -> str:
-        return (f'{{"schema":{SCHEMA},"seq":{number},"runId":"{self.run_id}",'
-                f'"at":"{at}",{encode(fields)[1:-1]}')
-
-    def _append(self, lines: bytes, n_records: int, last: str) -> None:
-        """Write the records up to a number, the last of which has the hash `last`."""
+        body = (f'{{"schema":{SCHEMA},"seq":{self.n_records + 1},"runId":"{self.run_id}",'
+                f'"at":"{at}",{fields}')
+        line, digest = seal(body, self.last, self.key)
         try:
-            append_or_cut(self.descriptor, lines, self.size, durable=False)
+            append_or_cut(self.descriptor, line, self.size, durable=False)
         except OSError as error:
             raise StateError(self.path, os_fault(error)) from error
-        self.n_records = n_records
-        self.size += len(lines)
-        self.last = last
-
-    def receive_skips(self, event: TasksSkipped) -> None:
-        """Write a record for each, all at once: the run that tells them has just begun."""
-        skips = event.singly()
-        if not self.last:
-            self.receive(next(skips))
-        lines, last = [], self.last
-        for number, skipped in enumerate(skips, self.n_records + 1):
-            line, last = seal(self._body(number, event.at, {
-                'event': 'task_skipped', 'task': skipped.task, 'why': skipped.why,
-                'key': skipped.key, 'doneAt': skipped.done_at}), last, self.key)
-            lines.append(line)
-        self._append(b''.join(lines), self.n_records + len(lines), last)
+        self.n_records += 1
+        self.size += len(line)
+        self.last = digest
 
     def end(self, event: RunEnded) -> str:
         """Write the last record, durably, and return the head; empty if nothing was told."""
@@ -122,3 +122,15 @@ class Audit(Sink):
         except OSError as error:
             raise StateError(self.path, os_fault(error)) from error
         self.descriptor = -1
+
+
+def _texts(values: Sequence[str]) -> str:
+    """Return a list of texts as JSON, without looking at each where none needs an escape.
+
+    >>> _texts(['a', 'b']), _texts([]), _texts(['a\\n', 'b"'])
+    ('["a","b"]', '[]', '["a\\\\n","b\\\\""]')
+    """
+    whole = ''.join(values).encode('utf-8', 'backslashreplace')
+    if not values or whole.translate(None, _ESCAPED) != whole:
+        return encode(list(values))
+    return '["' + '","'.join(values) + '"]'

@@ -9,12 +9,10 @@ write all later ones anew, and with a key cannot.
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 from typing import BinaryIO
 from typing import Dict
 from typing import Iterator
-from typing import NamedTuple
 from typing import Optional
 from typing import Tuple
 
@@ -22,6 +20,7 @@ from stagerunner.errors import Unreadable
 from stagerunner.errors import UsageError
 from stagerunner.files import digest_bytes
 from stagerunner.files import read_bytes
+from stagerunner.records import NamedTuple
 
 #: Version of the shape of a line.
 SCHEMA = 1
@@ -41,11 +40,11 @@ SHORTEST_KEY, LONGEST_KEY = 16, 1 << 20
 #: No line of ours is longer, in bytes.
 LONGEST_LINE = 1 << 26
 
-_TAIL = re.compile(rb',"prev":"([0-9a-f]{64})"(?:,"mac":"([0-9a-f]{64})")?'
-                   rb'(,"hash":"([0-9a-f]{64})"\})\n')
-
-#: The longest tail.
-_TAIL_BYTES = 256
+#: What stands before the values at the end of a line, and how long these ends are.
+_MAC, _HASH, _END = b',"mac":"', b',"hash":"', b'"}\n'
+_DIGITS = 64
+_MAC_BYTES = len(_MAC) + _DIGITS + 1
+_HASH_BYTES = len(_HASH) + _DIGITS + len(_END)
 
 encode = json.JSONEncoder(separators=(',', ':'), allow_nan=False).encode
 
@@ -106,24 +105,24 @@ def unseal(line: bytes, key: Optional[Key] = None) -> Tuple[Optional[Sealed], st
     """Return a line and '', or None and what is wrong with it; its place is not looked at."""
     if not line.endswith(b'\n'):
         return None, CUT_OFF
-    found = _TAIL.search(line, max(0, len(line) - _TAIL_BYTES))
-    if found is None or found.end() != len(line):
+    data, end = line[:-_HASH_BYTES], line[-_HASH_BYTES:]
+    digest = end[len(_HASH):-len(_END)]
+    if end != _HASH + digest + _END:
         return None, 'is no record of an audit'
-    prev, mac, _, digest = found.groups()
-    if digest_bytes(line[:found.start(3)]) != digest.decode('ascii'):
+    if digest_bytes(data).encode('ascii') != digest:
         return None, 'was changed: its hash is not that of its bytes'
-    if key is not None and mac is not None:
-        end = found.end(1) + 1
-        if key.mac(line[:end]) != mac.decode('ascii'):
-            return None, 'was not written with this key'
+    has_mac = data[-_MAC_BYTES:].startswith(_MAC)
+    body = data[:-_MAC_BYTES] if has_mac else data
+    if key is not None and has_mac and key.mac(body).encode('ascii') != data[-_DIGITS - 1:-1]:
+        return None, 'was not written with this key'
     try:
         values = json.loads(line.decode('ascii'))
-        schema = values['schema']
+        schema, prev = values['schema'], values['prev']
     except (ValueError, KeyError, TypeError, RecursionError):
         return None, 'is no record of an audit'
     if schema != SCHEMA:
         return None, f'{NEWER} {schema!r}, this version reads {SCHEMA}'
-    return Sealed(values, prev.decode('ascii'), digest.decode('ascii'), mac is not None), ''
+    return Sealed(values, prev, digest.decode('ascii'), has_mac), ''
 
 
 class Row:

@@ -39,6 +39,7 @@ from stagerunner.events import TasksSkipped
 from stagerunner.events import TaskStarted
 from stagerunner.events import TaskWaiting
 from stagerunner.events import Warned
+from stagerunner.events import in_one_line
 from stagerunner.events import stage_of
 from stagerunner.schema import printable
 from stagerunner.wording import plain
@@ -160,8 +161,7 @@ class Console(Sink):
         failure = self.first_failure
         if failure is None:
             return
-        headline = printable(failure.error.partition('\n')[0])
-        self.err.line(f'first failure: {failure.task}: {headline}')
+        self.err.line(f'first failure: {failure.task}: {_headline(failure.error)}')
         if failure.log:
             self.err.line(f'log: {failure.log}')
         # Told also when a full disk refused the log.
@@ -176,9 +176,11 @@ def reasons_text(reasons: Tuple[Reason, ...]) -> str:
 
 
 def _failed(event: TaskFailed) -> str:
-    lines = [line for line in event.error.split('\n') if line.strip()]
-    last = f': {printable(lines[-1].strip())}' if len(lines) > 1 else ''
-    return f'[FAIL] {event.task}: {printable(lines[0]) if lines else "unknown error"}{last}'
+    return f'[FAIL] {event.task}: {printable(in_one_line(event.error)) or "unknown error"}'
+
+
+def _headline(error: str) -> str:
+    return printable(error.partition('\n')[0])
 
 
 def _resumed(event: TaskResumed) -> str:
@@ -186,12 +188,19 @@ def _resumed(event: TaskResumed) -> str:
     return f'[RESUME] {event.task} at line {event.line_offset}{note}'
 
 
+#: What a stage with many tasks is called when not all of them are done.
+_WORST_FIRST = (('failed', 'FAIL'), ('interrupted', 'INTERRUPTED'), ('blocked', 'BLOCKED'),
+                ('cancelled', 'CANCELLED'))
+
+
 def _fan_out(event: StageEnded) -> str:
     total = sum(event.counts.values())
+    if not total:
+        return f'[SKIP] {event.stage} (no tasks)'
     if set(event.counts) <= {'skipped'}:
         return f'[SKIP] {event.stage} ({total} tasks, {MATCHED})'
     counts = ', '.join(f'{count} {status}' for status, count in sorted(event.counts.items()))
-    word = 'DONE' if set(event.counts) <= {'ok', 'skipped'} else 'FAIL'
+    word = next((word for status, word in _WORST_FIRST if event.counts.get(status)), 'DONE')
     return f'[{word}] {event.stage}: {counts} in {event.duration_s:.3f}s'
 
 
@@ -202,7 +211,7 @@ _LINES: Dict[type, Callable[[Any], str]] = {
     TaskDone: lambda event: f'[DONE] {event.task} in {event.duration_s:.3f}s',
     TaskRetrying: lambda event: (
         f'[RETRY] {event.task} attempt {event.attempt} of {event.max_attempts} in '
-        f'{event.delay_s:.3g}s ({event.error_class}: {printable(event.error)})'),
+        f'{event.delay_s:.3g}s ({event.error_class}: {_headline(event.error)})'),
     TaskFailed: _failed,
     TaskBlocked: lambda event: f'[BLOCKED] {event.task} ({event.why})',
     TaskWaiting: lambda event: f'[WAIT] {event.task} (nothing left of {printable(event.name)})',

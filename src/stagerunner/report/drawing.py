@@ -6,7 +6,6 @@ from typing import AbstractSet
 from typing import Iterator
 from typing import List
 from typing import Mapping
-from typing import NamedTuple
 from typing import Sequence
 from typing import Tuple
 
@@ -15,6 +14,7 @@ from stagerunner.layout import Layout
 from stagerunner.layout import Line
 from stagerunner.layout import arrange
 from stagerunner.layout import without_implied
+from stagerunner.records import NamedTuple
 from stagerunner.report.markup import escaped
 from stagerunner.report.markup import shortened
 

@@ -32,6 +32,7 @@ from stagerunner.events import TasksSkipped
 from stagerunner.events import TaskStarted
 from stagerunner.events import TaskThrottled
 from stagerunner.events import Warned
+from stagerunner.events import in_one_line
 from stagerunner.files import append
 from stagerunner.files import make_folder
 from stagerunner.plan import MAYBE
@@ -65,7 +66,7 @@ _LINES: Dict[type, Tuple[str, Callable[[Any], str]]] = {
         f'{count} {status}' for status, count in sorted(event.counts.items()))),
     TaskRetrying: ('WARNING', lambda event: (
         f'{event.task}: attempt {event.attempt} of {event.max_attempts} in {event.delay_s:.3g}s '
-        f'({event.error_class}: {event.error})')),
+        f'({event.error_class}: {in_one_line(event.error)})')),
     Warned: ('WARNING', lambda event: (f'{event.task}: ' if event.task else '') + event.message),
     TaskCancelled: ('WARNING', lambda event: f'{event.task}: cancelled ({event.why})'),
     TaskBlocked: ('WARNING', lambda event: f'{event.task}: blocked ({event.why})'),

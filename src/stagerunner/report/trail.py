@@ -68,7 +68,10 @@ class Trail:
         return found
 
     def read(self) -> Iterator[Dict[str, Any]]:
-        """Yield the records that were not yielded before, with the keys of `--json`."""
+        """Yield the records that were not yielded before, with the keys of `--json`.
+
+        Of skips that share a record each is yielded by itself.
+        """
         source = open_journal(self.path)
         if source is None:
             return
@@ -82,7 +85,18 @@ class Trail:
                 self.offset += len(line)
                 record = _decoded(line)
                 if record is not None:
-                    yield record
+                    yield from _singly(record)
+
+
+def _singly(record: Dict[str, Any]) -> Iterator[Dict[str, Any]]:
+    columns = [record.get(name) for name in ('tasks', 'keys', 'doneAt')]
+    if record['event'] != 'tasks_skipped' or not all(isinstance(column, list)
+                                                     for column in columns):
+        yield record
+        return
+    shared = {name: value for name, value in record.items() if name not in ('tasks', 'keys')}
+    for task, key, done_at in zip(*columns):
+        yield dict(shared, event='task_skipped', task=task, key=key, doneAt=done_at)
 
 
 def _decoded(line: bytes) -> Optional[Dict[str, Any]]:

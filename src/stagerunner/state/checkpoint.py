@@ -33,6 +33,7 @@ from stagerunner.events import TaskRetrying
 from stagerunner.events import TaskSkipped
 from stagerunner.events import TasksSkipped
 from stagerunner.events import TaskStarted
+from stagerunner.events import in_one_line
 from stagerunner.events import stage_of
 from stagerunner.files import make_folder
 from stagerunner.files import write_blocks
@@ -302,7 +303,7 @@ class _Items:
             return dict(change, stage=self._standing(collection, item))
         if isinstance(event, (TaskDone, TaskSkipped)):
             return dict(change, stage=self._advanced(collection, item), stages={stage: at})
-        error = as_plain_text(event.error.partition('\n')[0])
+        error = as_plain_text(in_one_line(event.error))
         if isinstance(event, TaskRetrying):
             return dict(change, retries=1, error=error)
         self._failed[collection, item] = True

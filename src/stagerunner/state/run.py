@@ -6,7 +6,6 @@ from typing import Any
 from typing import Dict
 from typing import Iterator
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 
 from stagerunner import __version__
@@ -21,6 +20,7 @@ from stagerunner.locks import is_held
 from stagerunner.locks import lock_folders
 from stagerunner.locks import run_lock
 from stagerunner.locks import try_lock
+from stagerunner.records import NamedTuple
 from stagerunner.state.names import StateNames
 
 RUNNING, COMPLETED, FAILED, INTERRUPTED = 'running', 'completed', 'failed', 'interrupted'

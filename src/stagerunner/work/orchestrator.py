@@ -14,6 +14,7 @@ from typing import Optional
 
 from stagerunner.clock import Clock
 from stagerunner.limits import KeyedLimiter
+from stagerunner.settings import load
 from stagerunner.work.worker import Worker
 
 #: How long the dispatcher waits before it looks for work again, growing while there is none.
@@ -46,9 +47,15 @@ class OrchestratorConfig:
         if heartbeat_seconds <= 0 or retry_backoff_seconds < 0 or jitter_seconds < 0:
             raise ValueError('heartbeat_seconds must be above 0, and retry_backoff_seconds and '
                              'jitter_seconds not below 0')
-        if lease_ttl_seconds < 3 * heartbeat_seconds:
+        # Three times 0.1 is a little more than 0.3.
+        if lease_ttl_seconds * 1.000001 < 3 * heartbeat_seconds:
             raise ValueError(f'lease_ttl_seconds must be at least three times heartbeat_seconds, '
                              f'got {lease_ttl_seconds:g} and {heartbeat_seconds:g}')
+
+    @classmethod
+    def from_file(cls, path: str) -> OrchestratorConfig:
+        """Return what `queue` of a `pipeline_config.json` says, or raise all of its faults."""
+        return cls(**load(path).queue._asdict())
 
 
 class Orchestrator:
