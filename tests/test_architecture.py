@@ -32,6 +32,11 @@ LEVELS = {
     'files': 1, 'schema': 1, 'retry': 1, 'limits': 1, 'graph': 1, 'placeholders': 1,
     'layout': 1, 'legend': 1, 'blueprint': 2.1, 'report.markup': 1, 'report.drawing': 2,
     'diagram': 4.6, 'report.graphs': 4.7,
+    'report.revived': 1, 'report.story': 1.5, 'report.html.style': 1, 'report.html.parts': 2,
+    'report.html.timeline': 2.5, 'report.html.summary': 8.41, 'report.html.stages': 8.42,
+    'report.html.page': 8.43, 'report.accounts': 8.44, 'report.watched': 8.45,
+    'report.dashboard': 1,
+    'evidence': 4.1, 'commands.report': 9,
     'imports': 1.5, 'spelling': 1.5, 'documents': 1.5, 'keys': 1.55, 'rules': 1.6,
     'oslocks': 1.9, 'locks': 2, 'definition': 2, 'offline': 2, 'processor': 2,
     'report.metrics': 2.6, 'isolation': 2, 'flushing': 2.5, 'settings': 2,
@@ -73,7 +78,7 @@ LEVELS = {
 }
 
 #: Packages hold a sentence each (the root: the version too) and import nothing.
-PACKAGES = ('', 'state', 'launch', 'report', 'commands', 'commands.audit',
+PACKAGES = ('', 'state', 'launch', 'report', 'report.html', 'commands', 'commands.audit',
             'commands.queue', 'embedding', 'work')
 
 #: They run inside the processor: what is true of the runner's own process is not true of them.
