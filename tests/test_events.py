@@ -30,7 +30,8 @@ from stagerunner.state.names import StateNames
 from stagerunner.state.stage import StageRecords
 
 RECORDS = [value for value in vars(events).values()
-           if inspect.isclass(value) and issubclass(value, tuple)]
+           if inspect.isclass(value) and issubclass(value, tuple)
+           and value.__module__ == events.__name__]
 
 
 @pytest.mark.parametrize(('reason', 'text'), [

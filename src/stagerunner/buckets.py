@@ -32,7 +32,6 @@ import json
 from typing import Any
 from typing import Dict
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 from typing import Tuple
@@ -46,6 +45,7 @@ from stagerunner.files import parse_json
 from stagerunner.files import quarantine
 from stagerunner.files import read_bytes
 from stagerunner.files import write_bytes
+from stagerunner.records import NamedTuple
 from stagerunner.state.names import StateNames
 
 #: Version of the bucket file's shape; a newer one is refused.

@@ -14,13 +14,13 @@ from typing import Any
 from typing import Iterator
 from typing import List
 from typing import Mapping
-from typing import NamedTuple
 from typing import Optional
 from typing import Tuple
 
 from stagerunner import __version__
 from stagerunner import errors
 from stagerunner.plainly import plain_run
+from stagerunner.records import NamedTuple
 from stagerunner.report.console import Stream
 from stagerunner.schema import printable
 from stagerunner.state.names import StateNames
@@ -45,6 +45,7 @@ COMMANDS = {
     'queue pause': 'Hand out nothing of the queue any more, to nobody.',
     'queue resume': 'Hand out entries of the queue again.',
     'queue purge': 'Forget finished entries of the queue.',
+    'report': 'Write the report of a run: one HTML file with everything in it.',
     'status': 'Tell which runs there were, and how far one is that goes on.',
     'logs': 'Show what processors printed, also while they do.',
     'doctor': 'Tell which fence surrounds processors on this host, and which settings hold.',

@@ -18,7 +18,6 @@ from typing import Any
 from typing import Callable
 from typing import Iterator
 from typing import List
-from typing import NamedTuple
 from typing import NoReturn
 from typing import Optional
 from typing import Sequence
@@ -29,6 +28,7 @@ from stagerunner.errors import StateError
 from stagerunner.files import try_stat
 from stagerunner.locks import Turns
 from stagerunner.locks import database_lock
+from stagerunner.records import NamedTuple
 
 #: How long another program (a shell of SQLite) may keep the file to itself, in seconds.
 BUSY_S = 10.0

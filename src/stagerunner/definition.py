@@ -11,7 +11,6 @@ import posixpath
 from typing import Any
 from typing import Dict
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 from typing import Tuple
 from typing import Union
@@ -25,6 +24,7 @@ from stagerunner.keys import QUOTA_USE
 from stagerunner.keys import RESOURCES
 from stagerunner.keys import RETRY
 from stagerunner.keys import STAGE
+from stagerunner.records import NamedTuple
 from stagerunner.retry import RetryPolicy
 from stagerunner.rules import faults_across
 from stagerunner.rules import merge

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 from typing import Dict
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 from typing import Tuple
 
+from stagerunner.records import NamedTuple
 from stagerunner.tasks import Group
 from stagerunner.tasks import expand_known
 from stagerunner.tasks import in_order

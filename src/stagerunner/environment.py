@@ -6,12 +6,12 @@ import json
 import os
 from typing import Dict
 from typing import Mapping
-from typing import NamedTuple
 from typing import Optional
 from typing import Tuple
 
 from stagerunner.definition import Stage
 from stagerunner.keys import RESERVED_PREFIX
+from stagerunner.records import NamedTuple
 
 #: The folder that holds the package: appended to PYTHONPATH of Python processors,
 #: so that `from stagerunner.processor import …` works in them.

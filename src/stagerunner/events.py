@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any
 from typing import Dict
 from typing import Iterator
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 from typing import Tuple
+
+from stagerunner.records import NamedTuple
 
 #: Any of the records below.
 Event = Tuple[Any, ...]
@@ -193,6 +194,8 @@ class TaskDone(NamedTuple):
     key: str
     line_offset: Optional[int] = None
     is_staged: bool = True
+    #: What its key was made of, and its outputs, as `evidence` has them.
+    made: Dict[str, Any] = {}
 
 
 class TaskFailed(NamedTuple):

@@ -11,7 +11,6 @@ from typing import Any
 from typing import Dict
 from typing import List
 from typing import Mapping
-from typing import NamedTuple
 from typing import Optional
 from typing import Tuple
 
@@ -37,6 +36,7 @@ from stagerunner.imports import load_program
 from stagerunner.ledger import Ledger
 from stagerunner.offline import violations
 from stagerunner.publish import private_folder
+from stagerunner.records import NamedTuple
 from stagerunner.resume import LEFT_OVER
 from stagerunner.resume import ResumePoint
 from stagerunner.resume import find

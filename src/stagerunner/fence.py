@@ -10,7 +10,6 @@ import os
 import sys
 from typing import Any
 from typing import Dict
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 from typing import Tuple
@@ -20,6 +19,7 @@ from stagerunner.definition import Stage
 from stagerunner.environment import SOURCE_FOLDER
 from stagerunner.errors import IsolationError
 from stagerunner.launch.job import Fence
+from stagerunner.records import NamedTuple
 from stagerunner.state.run import not_looked_at
 
 AUTO, STRICT, OFF = 'auto', 'strict', 'off'

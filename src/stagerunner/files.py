@@ -19,7 +19,6 @@ import sys
 from typing import Any
 from typing import Iterable
 from typing import Iterator
-from typing import NamedTuple
 from typing import Optional
 from typing import Tuple
 
@@ -27,6 +26,7 @@ from stagerunner.errors import InputChanged
 from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
 from stagerunner.errors import os_fault
+from stagerunner.records import NamedTuple
 from stagerunner.sharing import has_ended
 from stagerunner.sharing import make_changeable
 from stagerunner.sharing import open_file

@@ -17,7 +17,6 @@ from typing import Any
 from typing import Dict
 from typing import Iterator
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 from typing import Set
@@ -35,6 +34,7 @@ from stagerunner.files import try_stat
 from stagerunner.imports import Scanner
 from stagerunner.imports import Wanted
 from stagerunner.keys import is_reserved
+from stagerunner.records import NamedTuple
 from stagerunner.standing import STAT_TELLS
 from stagerunner.standing import is_settled
 from stagerunner.state.index import Index

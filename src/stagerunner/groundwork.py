@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from typing import Callable
-from typing import NamedTuple
 from typing import Optional
 
 from stagerunner.errors import Unreadable
@@ -23,6 +22,7 @@ from stagerunner.plan import Decision
 from stagerunner.publish import discard
 from stagerunner.publish import prepare
 from stagerunner.publish import private_folder
+from stagerunner.records import NamedTuple
 from stagerunner.resume import Binding
 from stagerunner.resume import final_offset
 from stagerunner.resume import forget
@@ -91,7 +91,8 @@ class Groundwork:
             else:
                 restore(point, private)
                 self.emit(TaskResumed(task.name, point.line_offset, point.note))
-        made_ns = prepare(private, keeps_content=point is not None)
+        made_ns = prepare(private, keeps_content=point is not None,
+                          durable=task.stage.checkpoint.enabled)
         if task.stage.has_declared_files:
             prepare(os.path.join(task.aside, 'tmp'), keeps_content=False)
         if task.stage.checkpoint.enabled:

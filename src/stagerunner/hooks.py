@@ -12,7 +12,6 @@ from typing import Any
 from typing import Callable
 from typing import Dict
 from typing import Mapping
-from typing import NamedTuple
 from typing import Optional
 from typing import Tuple
 
@@ -39,6 +38,7 @@ from stagerunner.launch.job import Exit
 from stagerunner.launch.job import Job
 from stagerunner.launch.job import Launcher
 from stagerunner.offline import violations
+from stagerunner.records import NamedTuple
 from stagerunner.report.metrics import Metrics
 from stagerunner.session import Farewell
 from stagerunner.state.names import StateNames

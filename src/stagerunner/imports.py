@@ -15,7 +15,6 @@ from typing import Any
 from typing import Dict
 from typing import Iterator
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 from typing import Set
@@ -23,6 +22,7 @@ from typing import Tuple
 
 from stagerunner.files import digest_bytes
 from stagerunner.files import read_bytes
+from stagerunner.records import NamedTuple
 
 #: Source files over this size are not read; nobody writes such a processor by hand.
 MAX_SOURCE_BYTES = 16 * 1024 * 1024

@@ -15,7 +15,6 @@ from typing import Callable
 from typing import Dict
 from typing import Iterator
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 from typing import Tuple
@@ -31,6 +30,7 @@ from stagerunner.files import read_bytes
 from stagerunner.keys import is_reserved
 from stagerunner.placeholders import OPENING
 from stagerunner.placeholders import PLACEHOLDER
+from stagerunner.records import NamedTuple
 from stagerunner.schema import describe
 from stagerunner.spelling import DEVICES
 from stagerunner.state.names import StateNames

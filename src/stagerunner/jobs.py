@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import Dict
 from typing import Mapping
-from typing import NamedTuple
 from typing import Tuple
 
 from stagerunner.environment import Given
@@ -17,6 +16,7 @@ from stagerunner.fence import declared_files
 from stagerunner.fence import limits_of
 from stagerunner.imports import Source
 from stagerunner.launch.job import Job
+from stagerunner.records import NamedTuple
 from stagerunner.tasks import Task
 
 

@@ -15,11 +15,12 @@ from bisect import insort
 from typing import Dict
 from typing import List
 from typing import Mapping
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 from typing import Set
 from typing import Tuple
+
+from stagerunner.records import NamedTuple
 
 #: Sizes in pixels: of boxes, between boxes and layers, of a lane, around the whole.
 BOX_HEIGHT, BOX_GAP, LAYER_GAP, LANE, MARGIN = 46, 22, 44, 12, 12

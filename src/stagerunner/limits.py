@@ -13,11 +13,11 @@ from typing import Callable
 from typing import Deque
 from typing import Dict
 from typing import Mapping
-from typing import NamedTuple
 from typing import Optional
 from typing import Tuple
 
 from stagerunner.clock import Clock
+from stagerunner.records import NamedTuple
 from stagerunner.sharing import pause
 
 #: A wait is counted at the first of these that it does not exceed, in seconds, longer ones at the

@@ -11,7 +11,6 @@ import json
 import os
 from typing import Any
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 from typing import Tuple
@@ -22,6 +21,7 @@ from stagerunner.definition import stage_at
 from stagerunner.files import MAX_JSON_BYTES
 from stagerunner.files import read_bytes
 from stagerunner.placeholders import fixed_folder
+from stagerunner.records import NamedTuple
 from stagerunner.settings import Settings
 from stagerunner.standing import Standing
 from stagerunner.tasks import Group

@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import Dict
 from typing import List
 from typing import Mapping
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 from typing import Tuple
@@ -34,6 +33,7 @@ from stagerunner.locks import limit_lock
 from stagerunner.locks import limit_locks
 from stagerunner.locks import quota_lock
 from stagerunner.locks import try_lock
+from stagerunner.records import NamedTuple
 from stagerunner.settings import QueueSettings
 from stagerunner.settings import Settings
 from stagerunner.settings import load

@@ -7,7 +7,6 @@ and under it as the decision.
 from __future__ import annotations
 
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 from typing import Tuple
@@ -17,6 +16,7 @@ from stagerunner.events import MATCHED
 from stagerunner.events import Reason
 from stagerunner.facts import Facts
 from stagerunner.fingerprint import changes
+from stagerunner.records import NamedTuple
 from stagerunner.resume import ResumePoint
 
 RUN, SKIP, RESUME = 'run', 'skip', 'resume'

@@ -14,7 +14,6 @@ import stat
 from typing import Any
 from typing import Dict
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 from typing import Tuple
@@ -25,6 +24,7 @@ from stagerunner.files import is_text
 from stagerunner.imports import LIBRARY
 from stagerunner.imports import Program
 from stagerunner.publish import private_folder
+from stagerunner.records import NamedTuple
 from stagerunner.standing import ABSENT
 from stagerunner.standing import FOLDER
 from stagerunner.standing import FOLLOWED

@@ -15,7 +15,6 @@ import stat
 from typing import Any
 from typing import Dict
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 from typing import Tuple
 
@@ -28,6 +27,7 @@ from stagerunner.files import remove_tree
 from stagerunner.files import stays_below
 from stagerunner.files import sync_folder
 from stagerunner.files import write_json
+from stagerunner.records import NamedTuple
 from stagerunner.sharing import remove_file
 from stagerunner.state.names import StateNames
 

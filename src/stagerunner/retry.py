@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 import signal
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
+
+from stagerunner.records import NamedTuple
 
 TRANSIENT, PERMANENT, UNKNOWN = 'transient', 'permanent', 'unknown'
 

@@ -12,7 +12,6 @@ from typing import Dict
 from typing import Iterable
 from typing import Iterator
 from typing import List
-from typing import NamedTuple
 from typing import Sequence
 from typing import Tuple
 
@@ -22,6 +21,7 @@ from stagerunner.placeholders import OPENING
 from stagerunner.placeholders import fields_in
 from stagerunner.placeholders import fixed_folder
 from stagerunner.placeholders import texts_in
+from stagerunner.records import NamedTuple
 from stagerunner.schema import Fault
 from stagerunner.schema import Where
 from stagerunner.schema import describe

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Callable
 from typing import Mapping
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 from typing import Tuple
@@ -28,6 +27,7 @@ from stagerunner.launch.job import Launcher
 from stagerunner.ledger import Ledger
 from stagerunner.permits import Permits
 from stagerunner.permits import Rates
+from stagerunner.records import NamedTuple
 from stagerunner.register import Register
 from stagerunner.rehearsal import Rehearsal
 from stagerunner.report.chain import Key
@@ -173,7 +173,7 @@ def _run_tasks(request: Request, parts: Parts, occasion: Occasion, emit: Broadca
     observer = _observer(request, parts)
     setting = Setting(workspace.root, request.run_id, request.python, parts.environment,
                       occasion.holder(stamp(parts.clock.now())), request.isolation,
-                      selection.forced)
+                      selection.forced, request.workers)
     permits = Permits(workspace.root, parts.clock, request.rates)
     performer = Attempts(setting, observer, parts.launcher, parts.clock, emit, groups,
                          source.holds(workspace.root, permits, parts.clock, setting.holder))

@@ -12,10 +12,11 @@ from typing import Any
 from typing import Callable
 from typing import Dict
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 from typing import Tuple
+
+from stagerunner.records import NamedTuple
 
 Where = Tuple[Any, ...]
 

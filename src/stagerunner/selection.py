@@ -7,7 +7,6 @@ from typing import Callable
 from typing import Dict
 from typing import FrozenSet
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 from typing import Set
@@ -21,6 +20,7 @@ from stagerunner.facts import Observer
 from stagerunner.graph import closure
 from stagerunner.plan import SKIP
 from stagerunner.plan import decide
+from stagerunner.records import NamedTuple
 from stagerunner.state.marker import marker_path
 from stagerunner.tasks import Group
 

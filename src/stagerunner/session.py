@@ -12,7 +12,6 @@ from typing import Any
 from typing import Callable
 from typing import Dict
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 from typing import Tuple
@@ -39,6 +38,7 @@ from stagerunner.locks import holder_of
 from stagerunner.locks import is_held
 from stagerunner.locks import run_lock
 from stagerunner.locks import try_lock
+from stagerunner.records import NamedTuple
 from stagerunner.report.audit import Audit
 from stagerunner.report.chain import Key
 from stagerunner.state.names import StateNames

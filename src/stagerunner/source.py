@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Callable
 from typing import List
 from typing import Mapping
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 
@@ -20,6 +19,7 @@ from stagerunner.events import Warned
 from stagerunner.facts import Observer
 from stagerunner.holds import Holds
 from stagerunner.permits import Permits
+from stagerunner.records import NamedTuple
 from stagerunner.result import Performer
 from stagerunner.scheduler import Rules
 from stagerunner.scheduler import Scheduler

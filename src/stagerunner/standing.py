@@ -21,10 +21,10 @@ import sys
 from typing import Any
 from typing import List
 from typing import Mapping
-from typing import NamedTuple
 from typing import Optional
 
 from stagerunner.files import digest_bytes
+from stagerunner.records import NamedTuple
 from stagerunner.state.index import Index
 from stagerunner.state.names import StateNames
 

@@ -13,7 +13,6 @@ import os
 from typing import Dict
 from typing import Iterator
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 from typing import Set
@@ -29,6 +28,7 @@ from stagerunner.items import former_item
 from stagerunner.placeholders import OPENING
 from stagerunner.placeholders import fixed_folder
 from stagerunner.producers import Producers
+from stagerunner.records import NamedTuple
 from stagerunner.retry import RetryPolicy
 from stagerunner.spelling import encode
 from stagerunner.state.names import AsideNames

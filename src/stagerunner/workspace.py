@@ -12,7 +12,6 @@ import glob
 import os
 from typing import Iterator
 from typing import List
-from typing import NamedTuple
 from typing import Tuple
 
 from stagerunner.definition import Pipeline
@@ -23,6 +22,7 @@ from stagerunner.documents import refuse
 from stagerunner.placeholders import OPENING
 from stagerunner.placeholders import fixed_folder
 from stagerunner.producers import Producers
+from stagerunner.records import NamedTuple
 from stagerunner.schema import Fault
 from stagerunner.schema import Where
 from stagerunner.settings import Settings

@@ -125,7 +125,7 @@ class _Counted(Broadcast):
 
 def _essence(event: Any) -> Tuple[Any, ...]:
     """Return an event without what two runs never have in common: times."""
-    left_out = ('at', 'started_at', 'done_at', 'duration_s', 'log', 'tail')
+    left_out = ('at', 'started_at', 'done_at', 'duration_s', 'log', 'tail', 'audit_head')
     return (type(event).__name__, *(value for name, value in zip(event._fields, event)
                                     if name not in left_out))
 

@@ -8,7 +8,6 @@ import sys
 from typing import Any
 from typing import Dict
 from typing import Iterator
-from typing import NamedTuple
 from typing import Tuple
 
 from stagerunner.clock import Clock
@@ -20,6 +19,7 @@ from stagerunner.errors import OK
 from stagerunner.keys import RETRY
 from stagerunner.launch.job import Fence
 from stagerunner.launch.system import make_launcher
+from stagerunner.records import NamedTuple
 from stagerunner.schema import printable
 from stagerunner.settings import Settings
 from stagerunner.settings import Workers

@@ -7,7 +7,6 @@ import re
 from typing import Any
 from typing import List
 from typing import Mapping
-from typing import NamedTuple
 from typing import Optional
 from typing import Tuple
 
@@ -22,6 +21,7 @@ from stagerunner.launch.system import interpreter_version
 from stagerunner.outline import outline
 from stagerunner.permits import ConfigRates
 from stagerunner.permits import Rates
+from stagerunner.records import NamedTuple
 from stagerunner.report.chain import Key
 from stagerunner.report.chain import read_key
 from stagerunner.run import Forecast

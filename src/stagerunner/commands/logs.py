@@ -7,13 +7,13 @@ import os
 from typing import Any
 from typing import Dict
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 
 from stagerunner.commands.queue.opening import names_of
 from stagerunner.errors import OK
 from stagerunner.errors import UsageError
 from stagerunner.events import stage_of
+from stagerunner.records import NamedTuple
 from stagerunner.report.console import Stream
 from stagerunner.report.printed import Attempts
 from stagerunner.report.printed import Follower

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Container
 from typing import Dict
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 from typing import Tuple
+
+from stagerunner.records import NamedTuple
 
 #: Why a job was told to stop.
 TIMED_OUT, INTERRUPTED = 'timed out', 'interrupted'

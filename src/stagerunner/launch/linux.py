@@ -15,7 +15,6 @@ from functools import lru_cache
 from typing import Any
 from typing import Dict
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 from typing import Tuple
 
@@ -36,6 +35,7 @@ from stagerunner.launch.processes import signal_all
 from stagerunner.launch.watch import Tree
 from stagerunner.launch.watch import command_of
 from stagerunner.launch.watch import environment_of
+from stagerunner.records import NamedTuple
 
 SEED = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'seed.py')
 

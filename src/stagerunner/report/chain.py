@@ -13,7 +13,6 @@ from typing import Any
 from typing import BinaryIO
 from typing import Dict
 from typing import Iterator
-from typing import NamedTuple
 from typing import Optional
 from typing import Tuple
 
@@ -21,6 +20,7 @@ from stagerunner.errors import Unreadable
 from stagerunner.errors import UsageError
 from stagerunner.files import digest_bytes
 from stagerunner.files import read_bytes
+from stagerunner.records import NamedTuple
 
 #: Version of the shape of a line.
 SCHEMA = 1

@@ -16,7 +16,6 @@ import stat
 from typing import Any
 from typing import Dict
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 from typing import Tuple
 
@@ -27,6 +26,7 @@ from stagerunner.files import sync_file
 from stagerunner.files import sync_folder
 from stagerunner.locks import audit_lock
 from stagerunner.locks import take_lock
+from stagerunner.records import NamedTuple
 from stagerunner.report.chain import NEWER
 from stagerunner.report.chain import START
 from stagerunner.report.chain import Key

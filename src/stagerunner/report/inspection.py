@@ -12,7 +12,6 @@ from typing import Any
 from typing import BinaryIO
 from typing import Dict
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 from typing import Set
 from typing import Tuple
@@ -21,6 +20,7 @@ from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
 from stagerunner.files import read_json
 from stagerunner.files import try_stat
+from stagerunner.records import NamedTuple
 from stagerunner.report.chain import LONGEST_LINE
 from stagerunner.report.chain import START
 from stagerunner.report.chain import Key

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Callable
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 
+from stagerunner.records import NamedTuple
 from stagerunner.report.tally import Running
 from stagerunner.report.tally import Tally
 from stagerunner.report.terminal import cut

@@ -7,7 +7,6 @@ import re
 from typing import BinaryIO
 from typing import Dict
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 from typing import Set
 from typing import Tuple
@@ -25,6 +24,7 @@ from stagerunner.launch.capture import SEAM
 from stagerunner.launch.capture import TAIL_BYTES
 from stagerunner.launch.capture import in_order
 from stagerunner.launch.capture import seam_of
+from stagerunner.records import NamedTuple
 from stagerunner.report.trail import Trail
 from stagerunner.report.trail import open_journal
 from stagerunner.state.names import StateNames

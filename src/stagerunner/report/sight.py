@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 from typing import Dict
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 
@@ -18,6 +17,7 @@ from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
 from stagerunner.errors import UsageError
 from stagerunner.files import read_json
+from stagerunner.records import NamedTuple
 from stagerunner.report.tally import Tally
 from stagerunner.report.trail import Trail
 from stagerunner.schema import nearest

@@ -13,7 +13,6 @@ from typing import Callable
 from typing import Deque
 from typing import Dict
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 
 from stagerunner.events import AttemptEnded
@@ -30,6 +29,7 @@ from stagerunner.events import TaskResumed
 from stagerunner.events import TaskSkipped
 from stagerunner.events import TaskStarted
 from stagerunner.events import stage_of
+from stagerunner.records import NamedTuple
 
 _STATUS = {TaskDone: 'ok', TaskSkipped: 'skipped', TaskFailed: 'failed',
            TaskInterrupted: 'interrupted', TaskCancelled: 'cancelled', TaskBlocked: 'blocked'}

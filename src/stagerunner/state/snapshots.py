@@ -17,7 +17,6 @@ from typing import Dict
 from typing import Iterable
 from typing import Iterator
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 from typing import Tuple
 
@@ -31,6 +30,7 @@ from stagerunner.files import read_bytes
 from stagerunner.files import write_blocks
 from stagerunner.locks import Turns
 from stagerunner.locks import beside
+from stagerunner.records import NamedTuple
 from stagerunner.state.lines import append_or_cut
 from stagerunner.state.lines import is_sealed
 from stagerunner.state.lines import seal

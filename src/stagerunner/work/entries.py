@@ -9,9 +9,10 @@ from typing import Any
 from typing import Iterable
 from typing import Iterator
 from typing import Mapping
-from typing import NamedTuple
 from typing import Optional
 from typing import Tuple
+
+from stagerunner.records import NamedTuple
 
 #: What a row may have, in the order of the arguments of `enqueue`.
 KEYS = ('artifact_id', 'artifact', 'resolver_hint', 'priority', 'delay_sec')

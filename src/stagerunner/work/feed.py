@@ -21,7 +21,6 @@ from typing import Callable
 from typing import Dict
 from typing import List
 from typing import Mapping
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 from typing import Tuple
@@ -47,6 +46,7 @@ from stagerunner.permits import HOST
 from stagerunner.permits import RESOLVER
 from stagerunner.permits import Permits
 from stagerunner.placeholders import OPENING
+from stagerunner.records import NamedTuple
 from stagerunner.result import BROKEN
 from stagerunner.result import SKIPPED
 from stagerunner.result import Result

@@ -12,7 +12,6 @@ from typing import Callable
 from typing import Dict
 from typing import List
 from typing import Mapping
-from typing import NamedTuple
 from typing import Optional
 from typing import Set
 
@@ -23,6 +22,7 @@ from stagerunner.locks import entry_lock
 from stagerunner.locks import stage_lock
 from stagerunner.locks import try_lock
 from stagerunner.permits import Permits
+from stagerunner.records import NamedTuple
 from stagerunner.tasks import Task
 
 
@@ -35,6 +35,8 @@ class _Used(NamedTuple):
 
 class EntryHolds(Holds):
     """Takes locks task by task; `is_ours` tells whether an entry is still leased to this run."""
+
+    is_one_by_one = True
 
     def __init__(self, root: str, permits: Permits, clock: Clock, holder: Mapping[str, object],
                  is_ours: Callable[[str], bool]):

@@ -20,7 +20,6 @@ from typing import Dict
 from typing import Iterable
 from typing import List
 from typing import Mapping
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 
@@ -28,6 +27,7 @@ from stagerunner.buckets import boot_id
 from stagerunner.clock import Clock
 from stagerunner.database import Database
 from stagerunner.errors import LeaseLost
+from stagerunner.records import NamedTuple
 from stagerunner.work import tables
 from stagerunner.work.entries import FINISHED
 from stagerunner.work.entries import KEYS

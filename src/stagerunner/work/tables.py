@@ -8,12 +8,12 @@ from itertools import groupby
 from typing import Any
 from typing import Dict
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 
 from stagerunner.clock import Clock
 from stagerunner.clock import stamp
+from stagerunner.records import NamedTuple
 from stagerunner.work.entries import Attempt
 from stagerunner.work.entries import Entry
 from stagerunner.work.entries import JobState

@@ -7,12 +7,12 @@ from typing import Any
 from typing import Callable
 from typing import Dict
 from typing import List
-from typing import NamedTuple
 from typing import Optional
 from typing import Tuple
 
 from stagerunner.errors import LeaseLost
 from stagerunner.limits import host_key
+from stagerunner.records import NamedTuple
 from stagerunner.retry import PERMANENT
 from stagerunner.retry import classify_text
 
