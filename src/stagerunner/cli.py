@@ -47,6 +47,7 @@ COMMANDS = {
     'queue purge': 'Forget finished entries of the queue.',
     'status': 'Tell which runs there were, and how far one is that goes on.',
     'logs': 'Show what processors printed, also while they do.',
+    'clean': 'Remove what the runner made and nobody changed.',
     'doctor': 'Tell which fence surrounds processors on this host, and which settings hold.',
 }
 
