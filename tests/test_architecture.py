@@ -32,9 +32,14 @@ LEVELS = {
     'files': 1, 'schema': 1, 'retry': 1, 'limits': 1, 'graph': 1, 'placeholders': 1,
     'layout': 1, 'legend': 1, 'blueprint': 2.1, 'report.markup': 1, 'report.drawing': 2,
     'diagram': 4.6, 'report.graphs': 4.7,
+    'report.revived': 1, 'report.story': 1.5, 'report.html.style': 1, 'report.html.parts': 2,
+    'report.html.timeline': 2.5, 'report.html.summary': 8.41, 'report.html.stages': 8.42,
+    'report.html.page': 8.43, 'report.accounts': 8.44, 'report.watched': 8.45,
+    'report.dashboard': 1,
+    'evidence': 4.1, 'commands.report': 9,
     'imports': 1.5, 'spelling': 1.5, 'documents': 1.5, 'keys': 1.55, 'rules': 1.6,
     'oslocks': 1.9, 'locks': 2, 'definition': 2, 'offline': 2, 'processor': 2,
-    'report.metrics': 2.6, 'isolation': 2, 'settings': 2,
+    'report.metrics': 2.6, 'isolation': 2, 'flushing': 2.5, 'settings': 2,
     'producers': 2.5, 'state.names': 3, 'items': 3.2, 'workspace': 3, 'database': 3,
     'state.run': 3.5, 'state.stage': 3.5, 'state.marker': 3.5, 'state.checkpoint': 3.5,
     'environment': 3.5, 'state.lines': 3, 'state.items': 3.6, 'state.history': 3.6, 'buckets': 3.5,
@@ -49,7 +54,7 @@ LEVELS = {
     'fence': 4.1, 'jobs': 4.2,
     'holdings': 4.5, 'cleaning': 4.6,
     'ledger': 4.5, 'facts': 5, 'harvest': 5, 'result': 5, 'commit': 5, 'plan': 5.5,
-    'agenda': 5.5, 'holds': 5.5, 'groundwork': 5.8, 'telling': 5.8,
+    'agenda': 5.5, 'holds': 5.5, 'groundwork': 5.8, 'finishing': 5.9, 'telling': 5.8,
     'task': 6, 'rehearsal': 6, 'selection': 6, 'scheduler': 6.5,
     'report.chain': 3.1, 'report.trail': 3.2, 'report.heads': 3.6, 'report.audit': 3.7,
     'report.inspection': 3.7,
@@ -75,7 +80,7 @@ LEVELS = {
 }
 
 #: Packages hold a sentence each (the root: the version too) and import nothing.
-PACKAGES = ('', 'state', 'launch', 'report', 'commands', 'commands.audit',
+PACKAGES = ('', 'state', 'launch', 'report', 'report.html', 'commands', 'commands.audit',
             'commands.queue', 'embedding', 'work')
 
 #: They run inside the processor: what is true of the runner's own process is not true of them.

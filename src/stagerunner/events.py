@@ -194,6 +194,8 @@ class TaskDone(NamedTuple):
     key: str
     line_offset: Optional[int] = None
     is_staged: bool = True
+    #: What its key was made of, and its outputs, as `evidence` has them.
+    made: Dict[str, Any] = {}
 
 
 class TaskFailed(NamedTuple):

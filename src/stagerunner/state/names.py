@@ -65,6 +65,14 @@ class StateNames:
         return sorted(run_id for name, run_id in found if is_name(run_id)
                       and os.path.basename(self.audit(run_id)) == name)
 
+    def report(self, run_id: str) -> str:
+        """The report of a run."""
+        return os.path.join(self.folder, f'report_{run_id}.html')
+
+    def live_report(self) -> str:
+        """The report of the last run that lasted a while, as far as it had come."""
+        return os.path.join(self.folder, 'report.html')
+
     def stage(self, task: str) -> str:
         """The last result of a task, for people."""
         return os.path.join(self.folder, f'stage_{task}.json')

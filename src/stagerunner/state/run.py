@@ -27,7 +27,8 @@ RUNNING, COMPLETED, FAILED, INTERRUPTED = 'running', 'completed', 'failed', 'int
 
 
 #: Keys of a record whose values are text.
-_TEXTS = ('pipeline', 'version', 'startedAt', 'endedAt', 'state', 'host', 'firstFailure')
+_TEXTS = ('pipeline', 'version', 'startedAt', 'endedAt', 'state', 'host', 'firstFailure',
+          'auditHead')
 
 
 class RunRecord(NamedTuple):
@@ -73,10 +74,11 @@ def read_run(names: StateNames, run_id: str) -> Optional[RunRecord]:
     pipeline, began, state = texts['pipeline'], texts['startedAt'], texts['state']
     if pipeline is None or began is None or state is None:
         return None
-    pid = found.get('pid')
+    pid, isolation = found.get('pid'), found.get('isolation')
     return RunRecord(run_id, pipeline, texts['version'] or '', began, texts['endedAt'], state,
                      pid if isinstance(pid, int) else 0, texts['host'] or '',
-                     texts['firstFailure'])
+                     texts['firstFailure'],
+                     isolation if isinstance(isolation, dict) else None, texts['auditHead'])
 
 
 def known_runs(names: StateNames) -> List[RunRecord]:
@@ -129,7 +131,8 @@ def is_dead(root: str, run_id: str) -> bool:
 
 def forget_run(names: StateNames, run_id: str) -> None:
     """Remove the figures and logs of a former run with this id; its record is about to be new."""
-    for path in (names.metrics(run_id), names.textfile(run_id), names.logs(run_id)):
+    for path in (names.metrics(run_id), names.textfile(run_id), names.logs(run_id),
+                 names.report(run_id)):
         _remove(path)
 
 
@@ -142,7 +145,7 @@ def forget_old_runs(names: StateNames, root: str, keep: int) -> None:
             continue
         try:
             for path in (names.metrics(run_id), names.textfile(run_id), names.logs(run_id),
-                         names.run(run_id)):
+                         names.report(run_id), names.run(run_id)):
                 remove_tree(path)
         except PermissionError:
             # Somebody reads one of them (Windows): the record stays, the next run tries again.
