@@ -209,6 +209,7 @@ HARMLESS_TEXTS = {
     ('rules', 'state'): 'refused as an output folder',
     ('rules', 'locks'): 'refused as an output folder',
     ('state.run', 'state'): 'a key of the record',
+    ('commands.clean', 'state'): 'a flag',
     ('embedding.defaults', 'pipeline_checkpoint.json'): 'a default for the config of others',
 }
 

@@ -219,11 +219,10 @@ def test_all_outputs_of_a_fan_out_go_with_marker_and_journal(papers, engine, cle
 # -- records and logs ----------------------------------------
 
 def test_records_that_decide_nothing_go_and_the_others_stay(papers, engine, clean):
-    kept = {name: 'x' for name in (
-        'audit_head.jsonl.corrupt-1', 'items_read.jsonl.corrupt-1', 'workqueue.sqlite',
-        'limits/api.json', 'notes.txt', 'run_.json')}
-    for name, text in kept.items():
-        papers.write(f'state/{name}', text)
+    kept = ['audit_head.jsonl.corrupt-1', 'items_read.jsonl.corrupt-1', 'workqueue.sqlite',
+            'limits/api.json', 'notes.txt', 'run_.json']
+    for name in kept:
+        papers.write(f'state/{name}', 'x')
     for name in ('stage_x.json.corrupt-1', 'run_r9.json.123-0.tmp', 'items/papers/1.json',
                  'retry_read[a.txt].json'):
         papers.write(f'state/{name}', '{}')
