@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -163,6 +164,31 @@ def test_one_worker_makes_the_same_of_the_papers(example):
     assert papers.main('--pipeline', papers.pipeline_file, '--run-id', 'alone').code == 0
 
     assert len(made) == 2 and papers.outputs() == made
+
+
+@runs_for_real
+def test_orders_go_through_the_queue(example):
+    """By the commands of its page and of the README, called here."""
+    orders = example('queue')
+    shown = [(CHECKOUT / name).read_text('utf-8') for name in
+             ('README.md', 'examples/queue/README.md')]
+    commands = re.findall(r'^python3 src/pipeline_runner\.py (queue .*?)(?: &&)?$', shown[1], re.M)
+    assert set(commands[:2]) <= set(re.findall(r'queue (?:import|run) .*?json(?= &&|$)', shown[0],
+                                               re.M))
+    imports, drains, enqueues = (
+        shlex.split(command.replace('examples/queue/', f'{orders.root}/'))
+        for command in commands)
+
+    told = [orders.main(*command) for command in (imports, drains, drains)]
+
+    assert [(done.code, done.err) for done in told] == [(0, '')] * 3
+    assert [done.lines[-1] for done in told] == [
+        'imported 6 of 6 entries', '6 done, 2 put off; 0 entries left in the queue',
+        'nothing done; 0 entries left in the queue']
+    assert len(list(orders.path('data/output/invoices').glob('order-*.txt'))) == 6
+    assert (orders.main(*enqueues).code, orders.main(*drains).code) == (0, 1)
+    assert orders.main('--pipeline', orders.pipeline_file).code == 0
+    assert orders.path('data/output/total.txt').read_text('utf-8') == '6 invoices, 179.00\n'
 
 
 @pytest.mark.parametrize('processor', sorted(EXAMPLES.glob('*/bin/*.py')),

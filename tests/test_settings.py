@@ -275,6 +275,25 @@ def test_all_faults_are_told_in_one_go_in_the_order_of_the_file():
         'c: v2_features: expected an object, got a list']
 
 
+def test_a_lease_shorter_than_three_heartbeats_is_told_with_all_other_faults():
+    document = parse_json(b'{"queue": {"heartbeat_seconds": 300, "max_per_host": 0}, "x": 1}')
+
+    assert faults(document) == [
+        'c: queue.heartbeat_seconds: a lease of 600s is shorter than 3 heartbeats of 300s',
+        'c: queue.max_per_host: expected a whole number above 0, got 0',
+        "c: unknown key 'x'"]
+
+
+def test_what_is_no_number_is_compared_with_nothing():
+    assert faults({'queue': {'heartbeat_seconds': 'x'}}) == [
+        "c: queue.heartbeat_seconds: expected a number above 0, got 'x'"]
+    assert faults({'queue': []}) == ['c: queue: expected an object, got a list']
+
+
+def test_three_times_a_tenth_is_not_more_than_three_tenths():
+    assert good(queue={'lease_ttl_seconds': 0.3, 'heartbeat_seconds': 0.1}).queue[4] == 0.1
+
+
 # -- the file ----------------------------------------------------------------------
 
 def test_the_faults_of_a_file_are_one_error_that_names_the_file(tmp_path):

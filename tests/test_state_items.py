@@ -95,6 +95,24 @@ def test_what_tasks_have_in_common_stands_once(journal, names):
     assert len(lines) == 55 and all(is_sealed(line) for line in lines)
 
 
+def test_what_is_forgotten_is_known_no_longer_until_it_succeeds_again(journal, again):
+    journal.append([marker(number) for number in (1, 2, 3)])
+    journal.append_failure('ocr[doi%3A2]', AT, 'permanent', 'x', 1)
+    journal.forget(['ocr[doi%3A1]', 'ocr[doi%3A2]', 'ocr[never]'])
+
+    for one in (journal, again(), again(compact_bytes=1)):
+        assert list(one.tasks()) == ['ocr[doi%3A3]'] and one.failure('ocr[doi%3A2]') is None
+    journal.append([marker(1)])
+    assert again().get('ocr[doi%3A1]') == marker(1)
+
+
+def test_where_outputs_lie_and_that_they_were_adopted_comes_back(journal, again):
+    one = marker(1)._replace(output_dir='data/ocr', is_adopted=True)
+    journal.append([one])
+
+    assert again().get(one.task) == one
+
+
 def test_a_failure_is_known_until_the_next_success(journal, again):
     journal.append([marker(1)])
     journal.append_failure('ocr[doi%3A1]', AT, 'permanent', 'exit 65 "x"', 2)

@@ -32,7 +32,9 @@ def test_a_marker_is_json_with_the_manifest_of_the_outputs():
                     {'path': 'sub/link', 'size': 0, 'sha256': 'bb', 'link': '../result.txt'}]}
 
 
-@pytest.mark.parametrize('marker', [MARKER, MARKER._replace(is_staged=False, outputs=())])
+@pytest.mark.parametrize('marker', [
+    MARKER, MARKER._replace(is_staged=False, outputs=()), MARKER._replace(output_dir='data/ü'),
+    MARKER._replace(is_adopted=True)])
 def test_what_is_written_is_what_is_read(marker):
     write_json('.work.done', to_json(marker), durable=False)
 

@@ -129,6 +129,7 @@ def test_the_marker_says_what_was_made_of_what(bench):
     result = bench.attempt(WRITES)
 
     marker = bench.workspace.json('data/work/.work.done')
+    assert marker['outputDir'] == 'data/work'
     assert (marker['task'], marker['key'], marker['runId'], marker['doneAt'], marker['staged'],
             marker['durationSec']) == ('work', result.key, 'r1', result.done_at, True, 2.5)
     assert [(entry['path'], entry['size']) for entry in marker['outputs']] == [('out.txt', 4)]

@@ -10,6 +10,7 @@ from typing import List
 
 import pytest
 
+from stagerunner.errors import DefinitionError
 from stagerunner.errors import StateError
 from stagerunner.work.orchestrator import Orchestrator
 from stagerunner.work.orchestrator import OrchestratorConfig
@@ -77,6 +78,20 @@ def test_a_config_that_makes_no_sense_is_refused(queue, values, said):
 
 
 @pytest.mark.slow
+def test_its_config_can_come_from_a_file(tmp_path):
+    path = tmp_path / 'pipeline_config.json'
+    path.write_text('{"queue": {"max_workers": 2, "max_per_resolver": {"a": 1}}}')
+    config = OrchestratorConfig.from_file(str(path))
+    path.write_text('{"queue": {"max_workers": 0, "max_per_host": "x", "heartbeat_seconds": 300}}')
+
+    assert (config.max_workers, config.max_per_resolver, config.lease_ttl_seconds) == (
+        2, {'a': 1}, 600)
+    with pytest.raises(DefinitionError) as refused:
+        OrchestratorConfig.from_file(str(path))
+    assert [fault.split(': ')[1] for fault in refused.value.faults] == [
+        'queue.max_workers', 'queue.max_per_host', 'queue.heartbeat_seconds']
+
+
 def test_everything_is_done_once_and_then_it_ends(queue):
     fill(queue, 30)
     pipeline = Collecting()

@@ -200,8 +200,11 @@ def _short_lease(queue: Dict[str, Any]) -> List[Fault]:
     """Refuse leases that end while their holder is well."""
     ttl_s = queue.get('lease_ttl_seconds', QueueSettings().lease_ttl_seconds)
     beat_s = queue.get('heartbeat_seconds', QueueSettings().heartbeat_seconds)
-    # What is no number was told already; and three times 0.1 is a little more than 0.3.
-    if ttl_s is None or beat_s is None or ttl_s * 1.000001 >= HEARTBEATS_PER_LEASE * beat_s:
+    if not all(isinstance(given, (int, float)) for given in (ttl_s, beat_s)):
+        # That was told already.
+        return []
+    # Three times 0.1 is a little more than 0.3.
+    if ttl_s * 1.000001 >= HEARTBEATS_PER_LEASE * beat_s:
         return []
     key = 'lease_ttl_seconds' if 'lease_ttl_seconds' in queue else 'heartbeat_seconds'
     return [Fault(('queue', key), f'a lease of {ttl_s:g}s is shorter than '

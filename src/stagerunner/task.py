@@ -273,7 +273,7 @@ class Attempts(Performer):
         if self.ledger.is_told(group, key):
             return
         marker = Marker(group.stage.name, key, self.setting.run_id, stamp(self.clock.now()),
-                        0.0, True, {'tasks': tasks}, ())
+                        0.0, True, {'tasks': tasks}, (), self.ground.shown(group.home))
         complete(group.home, marker, self.ledger.journal(group.task(0)), tasks)
         gone = self.ledger.gone(group)
         if gone:
@@ -322,7 +322,8 @@ class Attempts(Performer):
         crop = self.harvester.gather(task, private, under_way.made_ns)
         done_at = stamp(self.clock.now())
         marker = Marker(task.name, facts.key, self.setting.run_id, done_at,
-                        round(ended.duration_s, 6), crop.is_staged, facts.parts, crop.outputs)
+                        round(ended.duration_s, 6), crop.is_staged, facts.parts, crop.outputs,
+                        task.stage.output_dir)
         names = task.names(self.setting.root)
         if task.stage.checkpoint.enabled and not tells_lengths(names, task.name):
             # Killed in the middle of what follows, nobody could tell what was moved already.

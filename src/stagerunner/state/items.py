@@ -43,8 +43,8 @@ from stagerunner.state.lines import is_sealed
 from stagerunner.state.lines import seal
 from stagerunner.state.marker import Marker
 from stagerunner.state.marker import as_text
-from stagerunner.state.marker import output_from_json
-from stagerunner.state.marker import output_to_json
+from stagerunner.state.marker import success_from_json
+from stagerunner.state.marker import success_to_json
 from stagerunner.state.names import StateNames
 
 #: Version of the file's shape; a newer one is refused and left as it is.
@@ -54,8 +54,7 @@ FORMAT = 1
 COMPACT_BYTES = 1 << 20
 
 #: How much is read at a time, and what is longer than any line of ours, in bytes.
-_BLOCK = 1 << 20
-_LONGEST_LINE = 1 << 26
+_BLOCK, _LONGEST_LINE = 1 << 20, 1 << 26
 
 _FLAGS = (getattr(os, 'O_BINARY', 0) | getattr(os, 'O_NOFOLLOW', 0)
           | getattr(os, 'O_NONBLOCK', 0))
@@ -63,7 +62,8 @@ _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _FLAGS
 
 #: How lines begin; a success has its task first, so that loading need not decode it.
 _SUCCESS, _FAILURE = b'{"task":"', b'{"failed":"'
-_HEAD, _COMPLETE, _RESET = b'{"format":', b'{"complete":', b'{"reset":'
+_FORGOTTEN, _RESET = b'{"forgotten":"', b'{"reset":'
+_HEAD, _COMPLETE = b'{"format":', b'{"complete":'
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(',', ':')).encode
 
@@ -114,19 +114,12 @@ class ItemJournal:
 
     def get(self, task: str) -> Optional[Marker]:
         """Return the last success of a task, or None where there is none that counts."""
-        place = self._done.get(task)
-        if place is None:
-            return None
         try:
-            value = self._decode(place)
-            rest = self._rest(as_text(value['rest']))
-            outputs = tuple(output_from_json(entry) for entry in value['outputs'])
-            return Marker(as_text(value['task']), as_text(value['key']), as_text(value['runId']),
-                          as_text(value['doneAt']), float(value['durationSec']),
-                          value['staged'] is True, dict(rest, inputs=value['inputs']), outputs)
-        except (Unreadable, KeyError, TypeError, ValueError, AttributeError, OverflowError,
+            value = self._decode(self._done[task])
+            return success_from_json(value, self._rest(as_text(value['rest'])))
+        except (Unreadable, LookupError, TypeError, ValueError, AttributeError, ArithmeticError,
                 RecursionError):
-            # With a good checksum only somebody who wrote it by hand can have done this.
+            # Unknown; or somebody wrote it by hand, checksum and all.
             return None
 
     def failure(self, task: str) -> Optional[Dict[str, Any]]:
@@ -176,6 +169,10 @@ class ItemJournal:
         """Make every entry void, durably: the marker of a complete stage was removed."""
         self._write(lambda: [{'reset': True}], durable=True)
 
+    def forget(self, tasks: Sequence[str]) -> None:
+        """Make what is known of some tasks void, durably."""
+        self._write(lambda: [{'forgotten': task} for task in tasks], durable=True)
+
     def _success(self, marker: Marker) -> Iterator[Dict[str, Any]]:
         """Yield the lines of a success, first what others may share where it is new."""
         rest = {name: value for name, value in marker.parts.items() if name != 'inputs'}
@@ -184,10 +181,7 @@ class ItemJournal:
             # The place is known when it was written.
             self._rests[digest] = -1
             yield {'format': FORMAT, 'parts': rest, 'rest': digest}
-        yield {'task': marker.task, 'key': marker.key, 'runId': marker.run_id,
-               'doneAt': marker.done_at, 'durationSec': marker.duration_s,
-               'staged': marker.is_staged, 'inputs': marker.parts.get('inputs', []),
-               'outputs': [output_to_json(output) for output in marker.outputs], 'rest': digest}
+        yield dict(success_to_json(marker), rest=digest)
 
     def _write(self, make: Any, *, durable: bool) -> None:
         """Append what `make` returns, under the lock and after what others wrote."""
@@ -308,19 +302,20 @@ class ItemJournal:
             self._check_format(line, has_sum=has_seal(line))
             return False
         if line.startswith(_SUCCESS):
-            task = line[len(_SUCCESS):line.index(b'"', len(_SUCCESS))].decode('ascii')
+            task = _name_after(_SUCCESS, line)
             self._done[task] = place
-            if self._failed:
-                self._failed.pop(task, None)
+            self._failed.pop(task, None)
         elif line.startswith(_FAILURE):
-            task = line[len(_FAILURE):line.index(b'"', len(_FAILURE))].decode('ascii')
-            self._failed[task] = place
+            self._failed[_name_after(_FAILURE, line)] = place
         elif line.startswith(_HEAD):
             return self._take_head(place, line)
         elif line.startswith(_RESET):
             self._done, self._failed, self._completion = {}, {}, -1
         elif line.startswith(_COMPLETE):
             self._completion = place
+        elif line.startswith(_FORGOTTEN):
+            for known in (self._done, self._failed):
+                known.pop(_name_after(_FORGOTTEN, line), None)
         else:
             return False
         # The first line says what the file is.
@@ -398,3 +393,7 @@ class ItemJournal:
             yield line + b'\n'
         for place in sorted([*self._failed.values(), *([self._completion] * self.is_complete)]):
             yield self._line(place) + b'\n'
+
+
+def _name_after(start: bytes, line: bytes) -> str:
+    return line[len(start):line.index(b'"', len(start))].decode('ascii')

@@ -42,6 +42,10 @@ class Marker(NamedTuple):
     is_staged: bool
     parts: Dict[str, Any]
     outputs: Tuple[Output, ...]
+    #: Where the outputs lie, as the stage says it; '' in a marker of a former version.
+    output_dir: str = ''
+    #: True when the outputs were there already and somebody vouched for them (`adopt`).
+    is_adopted: bool = False
 
 
 def marker_name(task: str) -> str:
@@ -58,8 +62,42 @@ def to_json(marker: Marker) -> Dict[str, Any]:
     """Return a marker as it is written."""
     return {'format': FORMAT, 'task': marker.task, 'key': marker.key, 'runId': marker.run_id,
             'doneAt': marker.done_at, 'durationSec': marker.duration_s,
-            'staged': marker.is_staged, 'parts': marker.parts,
+            'staged': marker.is_staged, **_more(marker), 'parts': marker.parts,
             'outputs': [output_to_json(output) for output in marker.outputs]}
+
+
+def _more(marker: Marker) -> Dict[str, Any]:
+    """Return what only some markers have."""
+    found: Dict[str, Any] = {'outputDir': marker.output_dir} if marker.output_dir else {}
+    return dict(found, adopted=True) if marker.is_adopted else found
+
+
+def success_to_json(marker: Marker) -> Dict[str, Any]:
+    """Return a marker as a line of a journal; what it shares with others is not in it.
+
+    The task comes first: whoever looks for it need not decode the line.
+    """
+    return {'task': marker.task, 'key': marker.key, 'runId': marker.run_id,
+            'doneAt': marker.done_at, 'durationSec': marker.duration_s,
+            'staged': marker.is_staged, **_more(marker),
+            'inputs': marker.parts.get('inputs', []),
+            'outputs': [output_to_json(output) for output in marker.outputs]}
+
+
+def success_from_json(value: Dict[str, Any], shared: Dict[str, Any]) -> Marker:
+    """Return the marker that a line of a journal is, given the parts that it shares with others.
+
+    Raises `KeyError`, `TypeError`, `ValueError`, `AttributeError` or
+    `OverflowError` for anything else.
+    """
+    return _marker(value, as_text(value['task']), dict(shared, inputs=value['inputs']))
+
+
+def _marker(value: Dict[str, Any], task: str, parts: Dict[str, Any]) -> Marker:
+    outputs = tuple(output_from_json(entry) for entry in value['outputs'])
+    return Marker(task, as_text(value['key']), as_text(value['runId']), as_text(value['doneAt']),
+                  float(value['durationSec']), value['staged'] is True, parts, outputs,
+                  as_text(value.get('outputDir', '')), value.get('adopted') is True)
 
 
 def output_to_json(output: Output) -> Dict[str, Any]:
@@ -90,11 +128,7 @@ def read_marker(path: str, task: str) -> Optional[Marker]:
             return None
         if value['task'] != task:
             raise Unreadable(path, f'belongs to {value["task"]!r}')
-        outputs = tuple(output_from_json(entry) for entry in value['outputs'])
-        return Marker(task, as_text(value['key']), as_text(value['runId']),
-                      as_text(value['doneAt']), float(value['durationSec']),
-                      value['staged'] is True,
-                      dict(value['parts']), outputs)
+        return _marker(value, task, dict(value['parts']))
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise Unreadable(path, 'is not a marker of this runner') from error
 

@@ -14,6 +14,7 @@ from typing import Optional
 
 from stagerunner.clock import Clock
 from stagerunner.limits import KeyedLimiter
+from stagerunner.settings import load
 from stagerunner.work.worker import Worker
 
 #: How long the dispatcher waits before it looks for work again, growing while there is none.
@@ -50,6 +51,11 @@ class OrchestratorConfig:
         if lease_ttl_seconds * 1.000001 < 3 * heartbeat_seconds:
             raise ValueError(f'lease_ttl_seconds must be at least three times heartbeat_seconds, '
                              f'got {lease_ttl_seconds:g} and {heartbeat_seconds:g}')
+
+    @classmethod
+    def from_file(cls, path: str) -> OrchestratorConfig:
+        """Return what `queue` of a `pipeline_config.json` says, or raise all of its faults."""
+        return cls(**load(path).queue._asdict())
 
 
 class Orchestrator:
