@@ -91,7 +91,9 @@ class Standing:
         #: When all this was looked at, at the latest.
         self.looked_ns = looked_ns
         self.known: Optional[Known] = None
+        #: Which paths, and which stages, were found to be as noted.
         self.seen = bytearray()
+        self.passed = bytearray()
 
     def load(self) -> None:
         """Take what the index has of this very definition under these very circumstances."""
@@ -101,6 +103,7 @@ class Standing:
             if known.bound == self.bound:
                 self.known = known
                 self.seen = bytearray(len(known.paths))
+                self.passed = bytearray(len(known.rows))
         except TypeError:
             # Of another shape: not written by this version.
             pass
@@ -112,6 +115,7 @@ class Standing:
     def disturb(self) -> None:
         """Look at everything again: something was at work meanwhile."""
         self.seen = bytearray(len(self.seen))
+        self.passed = bytearray(len(self.passed))
 
     def is_unchanged(self, position: int) -> bool:
         """True while everything on which the last skip of a stage rested is as it was.
@@ -119,8 +123,10 @@ class Standing:
         The loop of a run without work: a thousand stages come here with five paths each.
         """
         known, seen = self.known, self.seen
-        row = known.rows[position] if known is not None else None
-        if known is None or row is None:
+        if known is None or self.passed[position]:
+            return known is not None
+        row = known.rows[position]
+        if row is None:
             return False
         for number in row:
             if seen[number]:
@@ -147,6 +153,7 @@ class Standing:
                   or found.st_size != known.sizes[number]):
                 return False
             seen[number] = 1
+        self.passed[position] = 1
         return True
 
     def changed(self) -> List[int]:
