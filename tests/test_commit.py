@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
 from typing import Any
 from typing import Dict
+from typing import List
 from typing import Optional
+from typing import Sequence
 
 import pytest
 
 from stagerunner.commit import Finished
 from stagerunner.commit import commit
 from stagerunner.errors import StateError
+from stagerunner.flushing import Flusher
 from stagerunner.publish import describe_outputs
 from stagerunner.publish import written_files
 from stagerunner.state.marker import Marker
@@ -45,8 +49,11 @@ class Folder:
 
     def commit(self, files: Dict[str, str], **changed: Any) -> None:
         finished = self.finish(files, **changed)
-        commit([finished])
+        assert not self.try_to_commit(finished)
         self.former = finished.marker
+
+    def try_to_commit(self, *finished: Finished) -> Dict[str, StateError]:
+        return commit(finished, Flusher(str(self.published.parent)))
 
     def tree(self):
         """Return what is published, by name."""
@@ -144,10 +151,9 @@ def test_where_an_output_cannot_go_there_is_no_marker(folder):
     finished = folder.finish({'a': '1', 'b': '2'})
     (folder.published / 'b').mkdir()
 
-    with pytest.raises(StateError) as failed:
-        commit([finished])
+    failed = folder.try_to_commit(finished)['work']
 
-    assert failed.value.path.endswith('/b') and 'is a directory' in failed.value.fault
+    assert failed.path.endswith('/b') and 'is a directory' in failed.fault
     assert (folder.published / 'a').read_text() == '1' and not folder.marker.exists()
     assert (folder.private / 'b').read_text() == '2'
 
@@ -158,9 +164,7 @@ def test_after_a_failed_commit_the_former_marker_stands(folder):
     finished = folder.finish({'a': '2', 'b': '2'})
     (folder.published / 'b').mkdir()
 
-    with pytest.raises(StateError):
-        commit([finished])
-
+    assert folder.try_to_commit(finished)
     assert folder.marker.read_bytes() == before
 
 
@@ -168,13 +172,73 @@ def test_an_output_that_vanished_is_a_fault_of_the_state(folder):
     finished = folder.finish({'a': '1'})
     (folder.private / 'a').unlink()
 
-    with pytest.raises(StateError, match='no such file'):
-        commit([finished])
+    assert 'no such file' in folder.try_to_commit(finished)['work'].fault
+
+
+def many(folder: Folder, tmp_path: Path, number: int = 9) -> List[Finished]:
+    """Return as many tasks as are flushed at once, each with a folder of its own."""
+    return [Folder(tmp_path / f'{index}').finish({'a': str(index)})._replace(task=f't{index}')
+            for index in range(number)]
 
 
 def test_several_tasks_are_committed_in_one_go(folder, tmp_path):
-    other = Folder(tmp_path / 'other')
+    batch = many(folder, tmp_path)
 
-    commit([folder.finish({'a': '1'}), other.finish({'b': '2'})])
+    assert not commit(batch, Flusher(str(tmp_path)))
 
-    assert folder.tree() == ['.work.done', 'a'] and other.tree() == ['.work.done', 'b']
+    assert [Path(finished.published, 'a').read_text() for finished in batch] == list('012345678')
+    assert all(Path(finished.published, f'.{finished.task}.done').exists() for finished in batch)
+    assert not any(Path(finished.private).exists() for finished in batch)
+
+
+def test_one_that_cannot_be_published_does_not_keep_the_others_from_it(folder, tmp_path):
+    batch = many(folder, tmp_path)
+    Path(batch[4].published, 'a').mkdir()
+
+    errors = commit(batch, Flusher(str(tmp_path)))
+
+    assert list(errors) == ['t4'] and 'is a directory' in errors['t4'].fault
+    assert [Path(finished.published, f'.{finished.task}.done').exists() for finished in batch] == [
+        index != 4 for index in range(9)]
+
+
+def test_what_could_not_be_flushed_is_not_published(folder, tmp_path):
+    """After an error nobody flushes a second time (surveys/reliability.md, fsyncgate)."""
+    batch = many(folder, tmp_path)
+    flusher = Refusing(str(tmp_path))
+
+    errors = commit(batch, flusher)
+
+    assert sorted(errors) == [finished.task for finished in batch]
+    assert not any(Path(finished.published, 'a').exists() for finished in batch)
+
+
+class Refusing(Flusher):
+    """A disk that takes no file."""
+
+    def files(self, paths: Sequence[str]) -> Dict[str, OSError]:
+        return {path: OSError(errno.EIO, os.strerror(errno.EIO)) for path in paths}
+
+
+def test_a_folder_that_was_made_a_moment_ago_is_flushed_with_those_around_it(folder, tmp_path):
+    finished = folder.finish({'a': '1'})._replace(published=str(tmp_path / 'x/y/out'))
+    Path(finished.published).mkdir(parents=True)
+    flusher = Recorded(str(tmp_path))
+
+    assert not commit([finished], flusher)
+    assert not commit([folder.finish({'a': '2'})._replace(published=finished.published)], flusher)
+
+    assert flusher.flushed == [['x/y/out', 'x/y', 'x', '.'], ['x/y/out']]
+
+
+class Recorded(Flusher):
+    """Notes which folders are flushed."""
+
+    def __init__(self, root: str):
+        super().__init__(root)
+        self.root = root
+        self.flushed: List[List[str]] = []
+
+    def names(self, folders: Sequence[str]) -> Dict[str, OSError]:
+        self.flushed.append([os.path.relpath(folder, self.root) for folder in folders])
+        return super().names(folders)

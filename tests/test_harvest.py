@@ -17,12 +17,14 @@ from stagerunner.errors import StageError
 from stagerunner.files import digest_bytes
 from stagerunner.fingerprint import Digests
 from stagerunner.fingerprint import digest_input
+from stagerunner.flushing import Flusher
 from stagerunner.harvest import Harvester
 from stagerunner.imports import Source
 from stagerunner.ledger import Claims
 from stagerunner.ledger import Ledger
 from stagerunner.publish import prepare
 from stagerunner.publish import private_folder
+from stagerunner.publish import written_files
 from stagerunner.state.marker import Marker
 from stagerunner.tasks import Task
 from stagerunner.tasks import make_groups
@@ -69,7 +71,8 @@ class Field:
 
     def gather(self, name: str, made_ns: int) -> Any:
         task = self.tasks[name]
-        return self.harvester.gather(task, self.private(task), made_ns)
+        private = self.private(task)
+        return self.harvester.gather(task, private, written_files(private), made_ns)
 
     def publish(self, name: str, *files: str) -> None:
         """Let a task write files and succeed."""
@@ -81,7 +84,8 @@ class Field:
     def commit(self, name: str, crop: Any) -> None:
         task = self.tasks[name]
         marker = Marker(name, 'k', 'r', '', 0.0, crop.is_staged, {}, crop.outputs)
-        commit([Finished(name, self.private(task), task.output_dir, marker, crop.former)])
+        assert not commit([Finished(name, self.private(task), task.output_dir, marker,
+                                    crop.former)], Flusher(str(self.workspace.root)))
 
     def warnings(self):
         return [event.message for event in self.sink.events]

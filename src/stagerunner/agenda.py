@@ -23,8 +23,9 @@ from stagerunner.records import NamedTuple
 from stagerunner.tasks import Group
 from stagerunner.tasks import in_order
 
-#: Where a task is: not ready, in a queue or waiting for a retry, at work, settled.
-WAITING, QUEUED, RUNNING, OK, NOT_OK = range(5)
+#: Where a task is: not ready, in a queue or waiting for a retry, at work, settled; or it ended
+#: well and is not durable yet.
+WAITING, QUEUED, RUNNING, OK, NOT_OK, ENDED = range(6)
 
 
 #: Blocks what is left of a stage whose tasks fail one after the other.
@@ -205,6 +206,12 @@ class Agenda:
         """Take note that an attempt is over and another one follows later."""
         entry.lane.running -= 1
         entry.lane.states[entry.number] = QUEUED
+        self._list(entry.lane)
+
+    def free(self, entry: Entry) -> None:
+        """Take note that a task is not at work any more, although it is not settled yet."""
+        entry.lane.running -= 1
+        entry.lane.states[entry.number] = ENDED
         self._list(entry.lane)
 
     def renew(self, entry: Entry) -> None:

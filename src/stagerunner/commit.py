@@ -1,16 +1,18 @@
-"""The one place where the work of a finished task becomes durable.
+"""The one place where the work of finished tasks becomes durable, of several at once.
 
-Order: outputs and marker are flushed in the private folder, the outputs are
-renamed into `outputDir`, what the former success left behind is removed, the
-marker is renamed last, and the folders are flushed.  Only then may anybody
-say that the task is done.  A crash at any point leaves every file whole; a
-marker that survives beside other outputs than its own is found out by their
-digests (`facts`), so no order of lost renames can lead to a wrong skip.
+Order: outputs and markers are flushed in the private folders, the outputs are
+renamed into `outputDir`, what the former success left behind is removed, each
+marker is renamed after its outputs, and the folders are flushed; the successes
+of members are appended to their journals, which are flushed.  Only then may
+anybody say that the tasks are done.  A crash at any point leaves every file
+whole; a marker that survives beside other outputs than its own is found out by
+their digests (`facts`), so no order of lost renames can lead to a wrong skip.
 """
 
 from __future__ import annotations
 
 import os
+from typing import Callable
 from typing import Dict
 from typing import List
 from typing import Optional
@@ -30,6 +32,7 @@ from stagerunner.files import sync_file
 from stagerunner.files import sync_folder
 from stagerunner.files import write_bytes
 from stagerunner.files import write_json
+from stagerunner.flushing import Flusher
 from stagerunner.publish import private_folder
 from stagerunner.publish import stale_files
 from stagerunner.records import NamedTuple
@@ -54,21 +57,80 @@ class Finished(NamedTuple):
     journal: Optional[ItemJournal] = None
 
 
-def commit(batch: Sequence[Finished]) -> None:
-    """Make finished tasks durable; each is done when this returns.
+def commit(batch: Sequence[Finished], flusher: Flusher) -> Dict[str, StateError]:
+    """Make finished tasks durable; returns why that failed, by task, for those that are not.
 
-    Raises `StateError`; what was not renamed then stays private, and the task
-    runs again.
+    What was not renamed then stays private, and the task runs again.
     """
-    for finished in batch:
-        try:
-            if finished.journal is None:
-                _commit(finished)
-            else:
-                _publish(finished)
-        except OSError as error:
-            raise StateError(error.filename or finished.published, os_fault(error)) from error
-    _note([finished for finished in batch if finished.journal is not None])
+    group = _Batch(batch)
+    group.each(_write_marker)
+    group.flush(flusher.files, _written)
+    touched: Dict[str, Set[str]] = {}
+    group.each(lambda finished: touched.update({finished.task: _move(finished)}))
+    above = {finished.task: flusher.above(finished.published) for finished in group.left
+             if finished.former is None or finished.journal is not None}
+    group.flush(flusher.names, lambda finished: (
+        [*sorted(touched[finished.task]), *above.get(finished.task, ())]))
+    for finished in group.left:
+        flusher.safe.update([finished.published, *above.get(finished.task, ())])
+    group.note()
+    for finished in group.left:
+        _forget_private(finished)
+    return group.errors
+
+
+class _Batch:
+    """Tasks on their common way to the disk; those that meet an error stay behind."""
+
+    def __init__(self, batch: Sequence[Finished]):
+        self.left = list(batch)
+        self.errors: Dict[str, StateError] = {}
+
+    def each(self, step: Callable[[Finished], object]) -> None:
+        """Take one step with each task."""
+        for finished in self.left:
+            try:
+                step(finished)
+            except OSError as error:
+                self._fail(finished, StateError(error.filename or finished.published,
+                                                os_fault(error)))
+            except StateError as error:
+                self._fail(finished, error)
+        self._leave_behind()
+
+    def flush(self, flush: Callable[[Sequence[str]], Dict[str, OSError]],
+              paths_of: Callable[[Finished], Sequence[str]]) -> None:
+        """Flush what all tasks need to be flushed."""
+        paths = {finished.task: paths_of(finished) for finished in self.left}
+        errors = flush(list(dict.fromkeys(path for some in paths.values() for path in some)))
+        for finished in self.left if errors else ():
+            for path in paths[finished.task]:
+                if path in errors:
+                    self._fail(finished, StateError(path, os_fault(errors[path])))
+        self._leave_behind()
+
+    def note(self) -> None:
+        """Append the successes of members to their journals, each journal flushed once."""
+        by_journal: Dict[int, List[Finished]] = {}
+        for finished in self.left:
+            if finished.journal is not None:
+                by_journal.setdefault(id(finished.journal), []).append(finished)
+        for members in by_journal.values():
+            journal = members[0].journal
+            assert journal is not None
+            try:
+                journal.append([finished.marker for finished in members])
+            except StateError as error:
+                for finished in members:
+                    self._fail(finished, error)
+        self._leave_behind()
+
+    def _fail(self, finished: Finished, error: StateError) -> None:
+        self.errors.setdefault(finished.task, error)
+
+    def _leave_behind(self) -> None:
+        if self.errors:
+            self.left = [finished for finished in self.left if finished.task not in self.errors]
 
 
 def complete(home: str, marker: Marker, journal: Optional[ItemJournal], tasks: int) -> None:
@@ -108,50 +170,44 @@ def write_item(root: str, path: str, content: bytes) -> None:
         raise StateError(path, os_fault(error)) from error
 
 
-def _publish(finished: Finished) -> None:
-    """Move the outputs of a member of a fan-out to their places, durably."""
-    _flush(finished)
-    if finished.marker.is_staged:
-        touched = {finished.published} | _move_in(finished)
-        _remove_stale(finished)
-        for folder in sorted(touched):
-            sync_folder(folder)
+def _private_marker(finished: Finished) -> str:
+    return os.path.join(finished.private, marker_name(finished.task))
 
 
-def _note(batch: Sequence[Finished]) -> None:
-    """Append the successes of members to their journals, each journal flushed once."""
-    by_journal: Dict[int, List[Finished]] = {}
-    for finished in batch:
-        by_journal.setdefault(id(finished.journal), []).append(finished)
-    for members in by_journal.values():
-        journal = members[0].journal
-        assert journal is not None
-        journal.append([finished.marker for finished in members])
-    for finished in batch:
-        remove_tree(finished.private)
+def _write_marker(finished: Finished) -> None:
+    if finished.journal is None:
+        write_json(_private_marker(finished), to_json(finished.marker), durable=False)
 
 
-def _commit(finished: Finished) -> None:
-    name = marker_name(finished.task)
-    private_marker = os.path.join(finished.private, name)
-    write_json(private_marker, to_json(finished.marker), durable=False)
-    sync_file(private_marker)
+def _written(finished: Finished) -> List[str]:
+    """Return the files that have to be on the disk before they get their names."""
+    folder = finished.private if finished.marker.is_staged else finished.published
+    found = [os.path.join(folder, output.path) for output in finished.marker.outputs
+             if output.link is None]
+    return found if finished.journal is not None else [*found, _private_marker(finished)]
+
+
+def _move(finished: Finished) -> Set[str]:
+    """Give everything its name, the marker last; return the folders that changed."""
     touched = {finished.published}
-    _flush(finished)
     if finished.marker.is_staged:
         touched |= _move_in(finished)
         _remove_stale(finished)
-    replace(private_marker, os.path.join(finished.published, name))
-    for folder in sorted(touched):
-        sync_folder(folder)
-    remove_tree(finished.private)
+    if finished.journal is None:
+        replace(_private_marker(finished), marker_path(finished.published, finished.task))
+    return touched
 
 
-def _flush(finished: Finished) -> None:
-    folder = finished.private if finished.marker.is_staged else finished.published
-    for output in finished.marker.outputs:
-        if output.link is None:
-            sync_file(os.path.join(folder, output.path))
+def _forget_private(finished: Finished) -> None:
+    """Remove the private folder, in which only folders are left; who finds it later does too."""
+    try:
+        try:
+            os.rmdir(finished.private)
+        except OSError:
+            remove_tree(finished.private)
+    except OSError:
+        # The task is done all the same.
+        pass
 
 
 def _move_in(finished: Finished) -> Set[str]:

@@ -216,7 +216,7 @@ class FedScheduler(Scheduler):
             self._finish_members()
             if not (self.running or self.members) and self.intake.is_over():
                 break
-            if not self.running and self._is_halted():
+            if not (self.running or self.ending) and self._is_halted():
                 break
             self._wait()
         self._hand_in()

@@ -91,7 +91,8 @@ class Groundwork:
             else:
                 restore(point, private)
                 self.emit(TaskResumed(task.name, point.line_offset, point.note))
-        made_ns = prepare(private, keeps_content=point is not None)
+        made_ns = prepare(private, keeps_content=point is not None,
+                          durable=task.stage.checkpoint.enabled)
         if task.stage.has_declared_files:
             prepare(os.path.join(task.aside, 'tmp'), keeps_content=False)
         if task.stage.checkpoint.enabled:

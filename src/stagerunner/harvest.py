@@ -24,7 +24,6 @@ from stagerunner.publish import check_declared
 from stagerunner.publish import check_room
 from stagerunner.publish import describe_outputs
 from stagerunner.publish import written_directly
-from stagerunner.publish import written_files
 from stagerunner.records import NamedTuple
 from stagerunner.state.marker import Marker
 from stagerunner.state.marker import Output
@@ -67,8 +66,8 @@ class Harvester:
             if not is_same:
                 raise InputChanged(processor.path, 'it ran')
 
-    def gather(self, task: Task, private: str, made_ns: int) -> Crop:
-        """Return the manifest of what was written, or raise `StageError`.
+    def gather(self, task: Task, private: str, names: Sequence[str], made_ns: int) -> Crop:
+        """Return the manifest of what was written (`names`), or raise `StageError`.
 
         `made_ns` is the time, by the file system's clock, at which the private
         folder was made.  A processor that left it empty and wrote into
@@ -76,7 +75,6 @@ class Harvester:
         a fan-out share the folder: nobody could tell whose a file is.
         """
         former = self.ledger.former(task)
-        names = written_files(private)
         if not names and not (task.item is not None and task.output_dir == task.home):
             direct = self._direct_outputs(task, made_ns, former)
             if direct:

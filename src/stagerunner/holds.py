@@ -26,6 +26,9 @@ from stagerunner.tasks import Task
 class Holds:
     """Takes a stage's lock for its first task and keeps it until all its tasks are settled."""
 
+    #: Of each member all stages come before the next one: with one worker nothing may wait.
+    is_one_by_one = False
+
     def __init__(self, root: str, permits: Permits, clock: Clock, holder: Mapping[str, object]):
         self.root = root
         self.permits = permits

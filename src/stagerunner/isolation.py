@@ -127,6 +127,10 @@ class Kernel:
         """End this process as C does, exit(3): Python's own end comes before or not at all."""
         self._libc.exit(exit_code)
 
+    def sync_file_system(self, descriptor: int) -> None:
+        """Return when all that was written to a file system is on its disk."""
+        self._checked(self._libc.syncfs(descriptor), 'syncfs')
+
     def unshare(self, flags: int) -> None:
         """Leave the namespaces of the parent."""
         self._checked(self._libc.unshare(self._ctypes.c_int(flags)), 'unshare')

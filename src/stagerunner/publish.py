@@ -29,6 +29,7 @@ from stagerunner.files import make_folder
 from stagerunner.files import one_spelling
 from stagerunner.files import remove_tree
 from stagerunner.keys import is_reserved
+from stagerunner.sharing import patiently
 from stagerunner.state.marker import Marker
 from stagerunner.state.marker import Output
 
@@ -38,12 +39,18 @@ def private_folder(output_dir: str, task: str) -> str:
     return os.path.join(output_dir, f'.{task}.partial')
 
 
-def prepare(private: str, *, keeps_content: bool) -> int:
-    """Make the private folder, empty unless told otherwise; return its time of change in ns."""
+def prepare(private: str, *, keeps_content: bool, durable: bool = False) -> int:
+    """Make the private folder, empty unless told otherwise; return its time of change in ns.
+
+    Only what is worth something by itself has to be `durable`: a success is flushed by `commit`.
+    """
     try:
         if not keeps_content:
             remove_tree(private)
-        make_folder(private)
+        if durable:
+            make_folder(private)
+        else:
+            patiently(lambda: os.makedirs(private, exist_ok=True))
         found = os.stat(private)
         # Windows' ctime is the time of creation, which a new folder takes over from one of the
         # same name that was removed just before.

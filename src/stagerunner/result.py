@@ -10,17 +10,24 @@ from typing import Optional
 from typing import Tuple
 
 from stagerunner import retry
+from stagerunner.errors import BUSY as BUSY_EXIT
+from stagerunner.errors import FAILED
 from stagerunner.errors import OK
+from stagerunner.errors import LockTimeout
 from stagerunner.events import Reason
 from stagerunner.launch.job import TIMED_OUT
 from stagerunner.launch.job import Exit
 from stagerunner.launch.job import Usage
+from stagerunner.locks import stage_lock
 from stagerunner.records import NamedTuple
 from stagerunner.tasks import Group
 from stagerunner.tasks import Task
 
 #: How an attempt can end.
 DONE, SKIPPED, BROKEN, STOPPED = 'ok', 'skipped', 'failed', 'interrupted'
+
+#: Its processor ended well and its slot is free: its last result follows when it is durable.
+ENDED = 'ended'
 
 #: It could not begin: another run has the stage, or a permit or tokens are lacking.
 BUSY, THROTTLED = 'busy', 'throttled'
@@ -111,6 +118,27 @@ def error_of(task: Task, ended: Exit) -> Tuple[str, str]:
     what = (f'killed by signal {-ended.exit_code}' if ended.exit_code < 0
             else f'exit code {ended.exit_code}')
     return _with_lines(what, lines), retry.classify_exit(ended.exit_code, ended.stderr_lines)
+
+
+def gave_up_waiting(result: Result, waited_s: float, at: str) -> Result:
+    """Return the failure of a task whose stage another run has had for so long."""
+    path = stage_lock('', result.task.stage.name).replace('\\', '/')
+    error = LockTimeout(f"stage '{result.task.stage.name}'", path, waited_s, result.error)
+    return result._replace(status=BROKEN, started_at=at, error=str(error),
+                           error_class=retry.PERMANENT, exit_code=BUSY_EXIT)
+
+
+def verdict_of(result: Result, spread: float) -> retry.Verdict:
+    """Return whether there is another attempt after a failed one, by policy, but for a deadline.
+
+    `spread` is the random part of its delay, from -1 to 1.
+    """
+    if result.exit_code != FAILED:
+        return retry.Verdict(None, 'not a matter of trying again')
+    verdict = retry.decide(result.attempt, result.error_class, result.task.stage.retry, spread)
+    if verdict.delay_s is not None and result.retry_after_s is not None:
+        return verdict._replace(delay_s=result.retry_after_s)
+    return verdict
 
 
 def _limit_of(task: Task, exit_code: int) -> str:

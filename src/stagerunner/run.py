@@ -168,7 +168,7 @@ def _run_tasks(request: Request, parts: Parts, occasion: Occasion, emit: Broadca
     observer = _observer(request, parts)
     setting = Setting(workspace.root, request.run_id, request.python, parts.environment,
                       occasion.holder(stamp(parts.clock.now())), request.isolation,
-                      selection.forced)
+                      selection.forced, request.workers)
     permits = Permits(workspace.root, parts.clock, request.rates)
     performer = Attempts(setting, observer, parts.launcher, parts.clock, emit, groups,
                          source.holds(workspace.root, permits, parts.clock, setting.holder))

@@ -22,10 +22,8 @@ from stagerunner.agenda import Lane
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
 from stagerunner.clock import stamp
-from stagerunner.errors import BUSY as BUSY_EXIT
 from stagerunner.errors import FAILED
 from stagerunner.errors import REFUSED
-from stagerunner.errors import LockTimeout
 from stagerunner.errors import RunnerError
 from stagerunner.events import Event
 from stagerunner.events import TaskBlocked
@@ -33,16 +31,18 @@ from stagerunner.events import TaskCancelled
 from stagerunner.events import TaskThrottled
 from stagerunner.events import TaskWaiting
 from stagerunner.locks import POLL_S
-from stagerunner.locks import stage_lock
 from stagerunner.records import NamedTuple
 from stagerunner.result import BROKEN
 from stagerunner.result import BUSY
 from stagerunner.result import DONE
+from stagerunner.result import ENDED
 from stagerunner.result import SKIPPED
 from stagerunner.result import STOPPED
 from stagerunner.result import THROTTLED
 from stagerunner.result import Performer
 from stagerunner.result import Result
+from stagerunner.result import gave_up_waiting
+from stagerunner.result import verdict_of
 from stagerunner.tasks import Group
 from stagerunner.telling import Teller
 
@@ -101,6 +101,8 @@ class Scheduler:
         self.idle = idle
         self.teller = Teller(emit, clock)
         self.running: Dict[str, Entry] = {}
+        #: Attempts whose processors ended well, until they are durable.
+        self.ending: Dict[str, Entry] = {}
         self.timers: List[_Timer] = []
         self.timers_made = 0
         #: Since when a lane's stage is held by another run, and an attempt waits for a permit.
@@ -123,7 +125,7 @@ class Scheduler:
             self._advance()
             self._start_what_can()
             self._forget_timers()
-            if not self.running and not self.timers:
+            if not (self.running or self.ending or self.timers):
                 break
             self._wait()
         self._cancel_the_rest()
@@ -222,7 +224,7 @@ class Scheduler:
         timeout_s = None
         if self._is_halted():
             self._drop_timers()
-            if not self.running:
+            if not (self.running or self.ending):
                 return
         elif self.timers:
             timeout_s = max(0.0, self.timers[0].due - self.clock.monotonic())
@@ -230,10 +232,21 @@ class Scheduler:
         if at_most_s is not None:
             timeout_s = at_most_s if timeout_s is None else min(timeout_s, at_most_s)
         for result in self.performer.wait(timeout_s):
-            self.take(self.running.pop(result.task.name), result)
+            self._hear(result)
         now = self.clock.monotonic()
         while self.timers and self.timers[0].due <= now and not self._is_halted():
             self._ring(heapq.heappop(self.timers))
+
+    def _hear(self, result: Result) -> None:
+        """Take in a result; who ended well leaves its slot before its last result follows."""
+        name = result.task.name
+        if result.status == ENDED:
+            entry = self.ending[name] = self.running.pop(name)
+            self.agenda.free(entry)
+            if entry.lane.group.stage.limits:
+                self._look_at_permits_again()
+        else:
+            self.take((self.ending if name in self.ending else self.running).pop(name), result)
 
     def _ring(self, timer: _Timer) -> None:
         if timer.entry is not None:
@@ -325,7 +338,7 @@ class Scheduler:
     def _verdict(self, entry: Entry, result: Result) -> Optional[retry.Verdict]:
         if result.status != BROKEN:
             return None
-        verdict = self._plain_verdict(result)
+        verdict = verdict_of(result, self.spread())
         deadline_s = result.task.stage.retry.deadline_s
         if verdict.delay_s is None or deadline_s is None:
             return verdict
@@ -334,16 +347,6 @@ class Scheduler:
                                       now - result.duration_s)
         is_late = now + verdict.delay_s - began > deadline_s
         return retry.Verdict(None, 'too late') if is_late else verdict
-
-    def _plain_verdict(self, result: Result) -> retry.Verdict:
-        """Return what the policy says, but for a deadline."""
-        if result.exit_code != FAILED:
-            return retry.Verdict(None, 'not a matter of trying again')
-        verdict = retry.decide(result.attempt, result.error_class, result.task.stage.retry,
-                               self.spread())
-        if verdict.delay_s is not None and result.retry_after_s is not None:
-            return verdict._replace(delay_s=result.retry_after_s)
-        return verdict
 
     def wait_for_lock(self, entry: Entry, result: Result) -> None:
         """Another run has the stage: look again soon, as long as the caller is willing to."""
@@ -354,19 +357,11 @@ class Scheduler:
             self.settle(entry, result._replace(status=STOPPED,
                                                 started_at=stamp(self.clock.now())))
         elif left <= 0:
-            self.judge(entry, self._gave_up_waiting(result))
+            self.judge(entry, gave_up_waiting(result, self.rules.lock_timeout_s,
+                                              stamp(self.clock.now())))
         else:
             self.agenda.pause(entry)
             self._set_timer(min(POLL_S, left), entry.lane)
-
-    def _gave_up_waiting(self, result: Result) -> Result:
-        task = result.task
-        path = stage_lock('', task.stage.name).replace('\\', '/')
-        error = LockTimeout(f"stage '{task.stage.name}'", path, self.rules.lock_timeout_s,
-                            result.error)
-        return result._replace(
-            status=BROKEN, started_at=stamp(self.clock.now()), error=str(error),
-            error_class=retry.PERMANENT, exit_code=BUSY_EXIT)
 
     def wait_for_permit(self, entry: Entry, result: Result) -> None:
         if entry.lane.position not in self.short_since:

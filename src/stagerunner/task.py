@@ -7,7 +7,7 @@ is held from before the look that binds until the result is durable.
 
 from __future__ import annotations
 
-import os
+from typing import Any
 from typing import Callable
 from typing import Container
 from typing import Dict
@@ -21,14 +21,11 @@ from typing import Sequence
 from stagerunner import retry
 from stagerunner.clock import Clock
 from stagerunner.clock import stamp
-from stagerunner.commit import Finished
-from stagerunner.commit import commit
 from stagerunner.commit import complete
 from stagerunner.commit import write_item
 from stagerunner.definition import Stage
 from stagerunner.errors import FAILED
 from stagerunner.errors import STATE
-from stagerunner.errors import InputChanged
 from stagerunner.errors import RunnerError
 from stagerunner.errors import StageError
 from stagerunner.errors import Unreadable
@@ -41,6 +38,8 @@ from stagerunner.fence import AUTO
 from stagerunner.fence import OFF
 from stagerunner.fence import STRICT
 from stagerunner.fence import Surroundings
+from stagerunner.finishing import Attempt
+from stagerunner.finishing import Finisher
 from stagerunner.groundwork import Groundwork
 from stagerunner.harvest import Harvester
 from stagerunner.holds import Holds
@@ -54,7 +53,6 @@ from stagerunner.launch.job import Launcher
 from stagerunner.ledger import Claims
 from stagerunner.locks import Lock
 from stagerunner.locks import holder_of
-from stagerunner.permits import Grant
 from stagerunner.permits import Shortage
 from stagerunner.plan import SKIP
 from stagerunner.plan import Decision
@@ -64,13 +62,11 @@ from stagerunner.publish import private_folder
 from stagerunner.records import NamedTuple
 from stagerunner.result import BROKEN
 from stagerunner.result import BUSY
-from stagerunner.result import DONE
 from stagerunner.result import SKIPPED
 from stagerunner.result import STOPPED
 from stagerunner.result import Performer
 from stagerunner.result import Result
 from stagerunner.result import error_of
-from stagerunner.resume import tells_lengths
 from stagerunner.shortcut import Shortcut
 from stagerunner.state.marker import Marker
 from stagerunner.state.names import StateNames
@@ -92,20 +88,7 @@ class Setting(NamedTuple):
     isolation: str = AUTO
     #: Stages that run whatever their keys say.
     forced: FrozenSet[str] = frozenset()
-
-
-class _Attempt(NamedTuple):
-    """An attempt that is under way."""
-
-    task: Task
-    number: int
-    lock: Lock
-    facts: Facts
-    decision: Decision
-    private: str
-    made_ns: int
-    started_at: str
-    grant: Optional[Grant] = None
+    workers: int = 1
 
 
 class Attempts(Performer):
@@ -125,10 +108,16 @@ class Attempts(Performer):
         self.ground = Groundwork(setting.root, setting.run_id, self.ledger, emit)
         self.claims = Claims(setting.root, self.ledger, groups)
         self.harvester = Harvester(setting.root, observer.digests, self.ledger, self.claims, emit)
-        self.under_way: Dict[str, _Attempt] = {}
+        self.finisher = Finisher(
+            setting.root, setting.run_id, clock, observer.digests, self.harvester, self.ground,
+            self.holds, self._isolation_of)
+        self.under_way: Dict[str, Attempt] = {}
         #: Where there is a shorter way than to observe and decide.
         self.shortcut: Optional[Shortcut] = None
         self.surroundings = Surroundings(setting.isolation)
+
+    def _isolation_of(self, stage: Stage) -> Dict[str, Any]:
+        return self.surroundings.of_stage(stage)
 
     def require_isolation(self) -> None:
         """Raise `IsolationError` when what the mode demands cannot be had; starts nothing."""
@@ -200,7 +189,7 @@ class Attempts(Performer):
             self.emit(TaskStarted(task.name, now, attempt, decision.reasons))
             self.holds.note(task, now)
             private, made_ns = self.ground.lay(task, attempt, facts, decision)
-            under_way = _Attempt(task, attempt, lock, facts, decision, private, made_ns, now)
+            under_way = Attempt(task, attempt, lock, facts, decision, private, made_ns, now)
             ended = self.launcher.start(self._job(under_way))
             if ended is None:
                 self.under_way[task.name] = under_way._replace(grant=grant)
@@ -217,7 +206,7 @@ class Attempts(Performer):
             self.shortcut.note(task, facts)
         return Result(task, SKIPPED, attempt, key=facts.key, done_at=facts.marker.done_at)
 
-    def _job(self, under_way: _Attempt) -> Job:
+    def _job(self, under_way: Attempt) -> Job:
         task, facts = under_way.task, under_way.facts
         assert facts.program
         point = under_way.decision.point
@@ -234,14 +223,11 @@ class Attempts(Performer):
     # -- ending ----------------------------------------------------------------
 
     def wait(self, timeout_s: Optional[float]) -> List[Result]:
-        results = []
-        mirrored = [under_way for under_way in self.under_way.values()
-                    if under_way.task.stage.has_declared_files]
-        if mirrored:
-            timeout_s = _MIRROR_S if timeout_s is None else min(timeout_s, _MIRROR_S)
-            for under_way in mirrored:
-                self.ground.mirror(under_way.task)
-        for ended in self.launcher.wait(timeout_s):
+        if not self.under_way and self.finisher.waiting:
+            self._commit()
+            return self.finisher.collect()
+        results: List[Result] = []
+        for ended in self.launcher.wait(self._shortest(timeout_s)):
             under_way = self.under_way.pop(ended.task)
             if self.shortcut is not None:
                 self.shortcut.disturb()
@@ -250,7 +236,40 @@ class Attempts(Performer):
             finally:
                 if under_way.grant is not None:
                     under_way.grant.release()
-        return results
+        if self._has_to_commit():
+            self._commit()
+        told = self.finisher.collect()
+        names = {result.task.name for result in told}
+        return [result for result in results if result.task.name not in names] + told
+
+    def _commit(self) -> None:
+        if self.shortcut is not None:
+            self.shortcut.disturb()
+        self.finisher.commit()
+
+    def _shortest(self, timeout_s: Optional[float]) -> Optional[float]:
+        """Return how long to wait at most: there may be progress to show, or a commit to make."""
+        limits = [timeout_s, self.finisher.due_in()]
+        mirrored = [under_way for under_way in self.under_way.values()
+                    if under_way.task.stage.has_declared_files]
+        if mirrored:
+            limits.append(_MIRROR_S)
+            for under_way in mirrored:
+                self.ground.mirror(under_way.task)
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    def _has_to_commit(self) -> bool:
+        """True when it is time to, or when nothing more could start before.
+
+        With one worker a plain stage is done before the next one starts.
+        """
+        if self.finisher.due_in() is None:
+            return False
+        if self.setting.workers == 1 and not self.under_way and (
+                self.holds.is_one_by_one or not all(
+                    entry.attempt.task.is_member for entry in self.finisher.waiting)):
+            return True
+        return self.finisher.due_in() == 0.0
 
     def stop(self, *, at_once: bool, only: Optional[Container[str]] = None) -> None:
         self.launcher.stop_all(ASKED_TO_STOP, at_once=at_once, only=only)
@@ -288,100 +307,38 @@ class Attempts(Performer):
         """Let go of everything, however the run ended."""
         self.holds.release_all()
         self.ledger.close()
+        self.finisher.close()
 
-    def _judge(self, under_way: _Attempt, ended: Exit) -> Result:
-        """Turn the end of a process into a result, publishing what it made if it may be."""
+    def _judge(self, under_way: Attempt, ended: Exit) -> Result:
+        """Turn the end of a process into a result, which for a success is not yet the last."""
         if ended.usage.leftovers:
             self.emit(Warned(under_way.task.name, f'left {ended.usage.leftovers} processes '
                                                   f'behind; they were killed'))
         self.ground.mirror(under_way.task)
         try:
             if ended.stopped == ASKED_TO_STOP:
-                return self._failed(under_way, ended, STOPPED, 'interrupted', retry.TRANSIENT)
+                return self._failed(under_way, ended, 'interrupted', retry.TRANSIENT,
+                                    status=STOPPED)
             error, error_class = error_of(under_way.task, ended)
             if not error:
-                return self._publish(under_way, ended)
+                return self.finisher.take(under_way, ended)
             is_full = any(retry.is_no_space(line) for line in ended.stderr_lines)
-            return self._failed(under_way, ended, BROKEN, error, error_class,
-                                STATE if is_full else FAILED)
+            return self._failed(under_way, ended, error, error_class, STATE if is_full else FAILED)
         except StageError as error:
             error_class = retry.PERMANENT if error.is_final else retry.TRANSIENT
-            return self._failed(under_way, ended, BROKEN, str(error), error_class)
+            return self._failed(under_way, ended, str(error), error_class)
         except Unreadable as error:
-            return self._failed(under_way, ended, BROKEN, str(error), retry.PERMANENT)
+            return self._failed(under_way, ended, str(error), retry.PERMANENT)
         except FileNotFoundError as error:
             said = f'{self.ground.shown(error.filename)} vanished while it was being published'
-            return self._failed(under_way, ended, BROKEN, said, retry.TRANSIENT)
+            return self._failed(under_way, ended, said, retry.TRANSIENT)
         except RunnerError as error:
-            return self._failed(under_way, ended, BROKEN, str(error), retry.PERMANENT,
-                                error.exit_code)
+            return self._failed(under_way, ended, str(error), retry.PERMANENT, error.exit_code)
 
-    def _publish(self, under_way: _Attempt, ended: Exit) -> Result:
-        """Check the outputs of a processor that exited with 0 and make them durable."""
-        task, facts, private = under_way.task, under_way.facts, under_way.private
-        assert facts.program
-        if not self.holds.may_publish(task):
-            return self._failed(under_way, ended, STOPPED, 'interrupted', retry.TRANSIENT)
-        self.harvester.check_inputs(task, facts.inputs, facts.program.sources[0])
-        crop = self.harvester.gather(task, private, under_way.made_ns)
-        done_at = stamp(self.clock.now())
-        marker = Marker(task.name, facts.key, self.setting.run_id, done_at,
-                        round(ended.duration_s, 6), crop.is_staged, facts.parts, crop.outputs,
-                        task.stage.output_dir)
-        names = task.names(self.setting.root)
-        if task.stage.checkpoint.enabled and not tells_lengths(names, task.name):
-            # Killed in the middle of what follows, nobody could tell what was moved already.
-            self._end_progress(under_way)
-        commit([Finished(task.name, private, task.output_dir, marker, crop.former,
-                         self.ledger.journal(task))])
-        self.ledger.settled(task, facts.key)
-        self.claims.note(task)
-        for output in crop.outputs:
-            if output.link is None:
-                self.observer.digests.published(
-                    os.path.join(task.output_dir, output.path), output.digest)
-        total = self._end_progress(under_way) if task.stage.checkpoint.enabled else None
-        if task.stage.has_declared_files:
-            discard(task.aside)
-        return self._result(under_way, ended, DONE)._replace(
-            done_at=done_at, is_staged=crop.is_staged, total_lines=total)
-
-    def _end_progress(self, under_way: _Attempt) -> int:
-        return self.ground.end_progress(under_way.task, under_way.number, under_way.facts.key,
-                                        under_way.private)
+    def _failed(self, under_way: Attempt, ended: Exit, error: str, error_class: str,
+                exit_code: int = FAILED, *, status: str = BROKEN) -> Result:
+        return self.finisher.failed(under_way, ended, status, error, error_class, exit_code)
 
     def _troubled(self, task: Task, attempt: int, trouble: StageError, now: str) -> Result:
         return Result(task, BROKEN, attempt, now, exit_code=FAILED, error=str(trouble),
                       error_class=retry.PERMANENT if trouble.is_final else retry.TRANSIENT)
-
-    def _failed(self, under_way: _Attempt, ended: Exit, status: str, error: str,
-                error_class: str, exit_code: int = FAILED) -> Result:
-        """Return the result of an attempt without outputs; partial ones stay if it can resume.
-
-        They are worth nothing when they may come from other bytes than were hashed.
-        """
-        asked_s = self.ground.retry_after_s(under_way.task)
-        if not (under_way.task.stage.checkpoint.enabled and self._inputs_held(under_way)):
-            discard(under_way.private)
-            discard(under_way.task.aside)
-        return self._result(under_way, ended, status)._replace(
-            error=error, error_class=error_class, exit_code=exit_code, retry_after_s=asked_s)
-
-    def _inputs_held(self, under_way: _Attempt) -> bool:
-        facts = under_way.facts
-        assert facts.program
-        try:
-            self.harvester.check_inputs(under_way.task, facts.inputs, facts.program.sources[0])
-        except InputChanged:
-            return False
-        return True
-
-    def _result(self, under_way: _Attempt, ended: Exit, status: str) -> Result:
-        point = under_way.decision.point
-        return Result(
-            under_way.task, status, under_way.number, under_way.started_at, ended.duration_s,
-            under_way.decision.reasons, under_way.facts.key, code=ended.exit_code,
-            log=self.ground.shown(ended.log_path) if ended.log_path else '', tail=ended.tail,
-            line_offset=point.line_offset if point else 0,
-            is_verified=point is None or point.lengths is not None, usage=ended.usage,
-            isolation=self.surroundings.of_stage(under_way.task.stage))

@@ -36,6 +36,10 @@ STRACE = ['strace', '-f', '-y', '-qq', '-s', '1000000', '-e', f'trace={CALLS}']
 Tree = Dict[str, Optional[bytes]]
 
 
+#: Stands for all inodes where a whole file system was flushed.
+EVERYTHING = -1
+
+
 class Op(NamedTuple):
     """One change: `link`, `unlink`, `move`, `data`, `size`, `sync` or `say`.
 
@@ -127,6 +131,9 @@ class Recording:
             self._unlink(self._path(args))
         elif call.startswith('mkdir'):
             self._mkdir(self._path(args))
+        elif call == 'syncfs':
+            # All that was done to the file system; the root and what is below it are on one.
+            self.ops.append(Op('sync', EVERYTHING))
         elif call in ('fsync', 'fdatasync'):
             inode = self._inode_of(pid, args)
             if inode:
@@ -307,7 +314,7 @@ def _forced(ops: Sequence[Op]) -> Set[int]:
     for index in range(len(ops) - 1, -1, -1):
         if ops[index].kind == 'sync':
             flushed.add(ops[index].inode)
-        elif ops[index].inode in flushed:
+        elif ops[index].inode in flushed or EVERYTHING in flushed:
             forced.add(index)
     return forced
 

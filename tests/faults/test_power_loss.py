@@ -33,8 +33,10 @@ from faults.harness import run
 from faults.harness import sizes
 from faults.harness import spread
 from faults.power import CALLS
+from faults.power import EVERYTHING
 from faults.power import STRACE
 from faults.power import Crash
+from faults.power import Op
 from faults.power import Recording
 from faults.power import Tree
 from faults.power import crashes
@@ -53,8 +55,12 @@ sys.path.insert(0, sys.argv[1])
 from stagerunner import files
 
 plain_sync = files._sync
-skipped = {'file': stat.S_ISREG, 'folder': stat.S_ISDIR, 'none': lambda mode: False}[sys.argv[2]]
+skipped = {'file': stat.S_ISREG, 'folder': stat.S_ISDIR}.get(sys.argv[2], lambda mode: False)
 files._sync = lambda fd: None if skipped(os.fstat(fd).st_mode) else plain_sync(fd)
+if sys.argv[2] == 'all':
+    from stagerunner import isolation
+
+    isolation.Kernel.sync_file_system = lambda self, fd: None
 del sys.argv[:3]
 '''
 
@@ -69,6 +75,7 @@ for version in range(1, 6):
 COMMITTER = PLANTED + '''
 import hashlib
 from stagerunner.commit import Finished, commit
+from stagerunner.flushing import Flusher
 from stagerunner.harvest import describe_outputs
 from stagerunner.state.marker import Marker, read_marker
 
@@ -80,7 +87,8 @@ for name in names:
         target.write('%s of %s' % (name, version))
 made = describe_outputs('out/.t.partial', names)
 marker = Marker('t', 'key %s' % version, 'run', 'now', 0.0, True, {}, made)
-commit([Finished('t', 'out/.t.partial', 'out', marker, read_marker('out/.t.done', 't'))])
+finished = Finished('t', 'out/.t.partial', 'out', marker, read_marker('out/.t.done', 't'))
+assert not commit([finished], Flusher(''))
 print('ACK', version)
 '''
 
@@ -212,6 +220,27 @@ def test_a_commit_survives_a_power_cut(planted: str, is_safe: bool, tmp_path: Pa
     n_states, bad = 0, []
     for args in ((1, 'a.txt', 'sub/b.txt', 'old.txt'), (2, 'a.txt', 'sub/c.txt')):
         recording = record(tmp_path / 'w', install, COMMITTER, planted, *args)
+        n_of_one, bad_of_one = count_bad(recording, check_commit)
+        n_states += n_of_one
+        bad += bad_of_one
+
+    _conclude(tally, n_states, bad, is_safe)
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+@pytest.mark.parametrize(('planted', 'is_safe'), [
+    pytest.param('none', True, id='as-shipped'),
+    pytest.param('all', False, id='planted-no-flush-of-all')])
+def test_a_commit_of_many_files_survives_a_power_cut(planted: str, is_safe: bool,
+                                                     tmp_path: Path, install: Install) -> None:
+    """So many that the file system is flushed as a whole, which is in the trace."""
+    tally = Tally(f'power-loss commit of many, planted: {planted}', SEED)
+    names = [f'{letter}.txt' for letter in 'abcdefgh']
+    n_states, bad = 0, []
+    for version in (1, 2):
+        recording = record(tmp_path / 'w', install, COMMITTER, planted, version, *names)
+        assert planted == 'all' or Op('sync', EVERYTHING) in recording.ops
         n_of_one, bad_of_one = count_bad(recording, check_commit)
         n_states += n_of_one
         bad += bad_of_one

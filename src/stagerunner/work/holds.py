@@ -36,6 +36,8 @@ class _Used(NamedTuple):
 class EntryHolds(Holds):
     """Takes locks task by task; `is_ours` tells whether an entry is still leased to this run."""
 
+    is_one_by_one = True
+
     def __init__(self, root: str, permits: Permits, clock: Clock, holder: Mapping[str, object],
                  is_ours: Callable[[str], bool]):
         super().__init__(root, permits, clock, holder)
