@@ -114,7 +114,7 @@ class Register:
         pipeline = self.pipeline
         return Known(
             bound=self.standing.bound,
-            pipeline=[pipeline.name, pipeline.version, pipeline.keep_runs],
+            pipeline=[pipeline.name, pipeline.version, pipeline.keep_runs, pipeline.has_hooks],
             names=known.names if known else [group.stage_name for group in self.groups],
             edges=known.edges if known else [_edges(group) for group in self.groups],
             rows=table.compacted(rows), keys=keys, done_at=done_at, kinds=''.join(table.kinds),

@@ -35,6 +35,7 @@ from stagerunner.launch.system import interpreter_version
 from stagerunner.launch.system import make_launcher
 from stagerunner.locks import TIMEOUT_S
 from stagerunner.report.console import JsonLines
+from stagerunner.report.dashboard import Dashboard
 from stagerunner.report.log import LEVELS
 from stagerunner.report.log import LogFile
 from stagerunner.report.rehearsed import DryRun
@@ -212,4 +213,6 @@ def sinks_of(arguments: Any, system: Any, loaded: Loaded, run_id: str,
     return [StageRecords(names, run_id),
             *records(names, run_id, clock, _checkpoint_file(arguments, loaded),
                      resumes=arguments.resume),
-            *more, console(arguments, system, clock, names)]
+            *more, Dashboard(clock, lambda: system.load('report.watched').Page(
+                loaded.workspace, run_id, clock)),
+            console(arguments, system, clock, names)]
