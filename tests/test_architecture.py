@@ -52,6 +52,7 @@ LEVELS = {
     'launch.keeper': 4.2, 'launch.seed': 4.25, 'launch.posix': 4.3,
     'launch.linux': 4.4, 'launch.windows': 4.4, 'launch.system': 4.5,
     'fence': 4.1, 'jobs': 4.2,
+    'holdings': 4.5, 'cleaning': 4.6,
     'ledger': 4.5, 'facts': 5, 'harvest': 5, 'result': 5, 'commit': 5, 'plan': 5.5,
     'agenda': 5.5, 'holds': 5.5, 'groundwork': 5.8, 'finishing': 5.9, 'telling': 5.8,
     'task': 6, 'rehearsal': 6, 'selection': 6, 'scheduler': 6.5,
@@ -63,7 +64,8 @@ LEVELS = {
     'report.live': 8.4, 'report.sight': 8.4, 'report.printed': 8,
     'commands.flags': 8.5, 'commands.run': 9, 'commands.plan': 9, 'commands.why': 9,
     'commands.doctor': 9, 'commands.graph': 9, 'commands.schema': 9,
-    'commands.validate': 9, 'commands.status': 9, 'commands.logs': 9, 'cli': 9.5,
+    'commands.validate': 9, 'commands.status': 9, 'commands.logs': 9, 'commands.clean': 9.1,
+    'cli': 9.5,
     'commands.audit.verify': 9,
     'state.index': 3, 'standing': 3.5, 'register': 5.6, 'shortcut': 5.7, 'session': 4,
     'outline': 4.3, 'plainly': 0, 'parser': 9.4, 'commands.signals': 8.5,
@@ -207,6 +209,7 @@ HARMLESS_TEXTS = {
     ('rules', 'state'): 'refused as an output folder',
     ('rules', 'locks'): 'refused as an output folder',
     ('state.run', 'state'): 'a key of the record',
+    ('commands.clean', 'state'): 'a flag',
     ('embedding.defaults', 'pipeline_checkpoint.json'): 'a default for the config of others',
 }
 

@@ -58,6 +58,16 @@ def load(path: str, settings: Settings = _NO_SETTINGS) -> Workspace:
     return Workspace(root, pipeline)
 
 
+def read_definition(path: str, settings: Settings = _NO_SETTINGS) -> Workspace:
+    """Do the same, but for faults that only the disk can tell: it may be half cleared away."""
+    document = read_document(path, '--pipeline')
+    pipeline, faults = parse(document, settings.base, settings.per_stage)[1:]
+    if faults:
+        refuse(path, document, faults)
+    assert pipeline is not None
+    return Workspace(os.path.dirname(os.path.abspath(path)), pipeline)
+
+
 def disk_faults(root: str, pipeline: Pipeline) -> List[Fault]:
     """Return what is wrong with a definition on this disk."""
     faults: List[Fault] = []
