@@ -374,6 +374,7 @@ def test_the_readme_names_every_flag_and_no_other(main):
     ('The pipeline', keys.PIPELINE),
     ('A stage', keys.STAGE),
     ('Items', keys.ITEMS),
+    ('When a run has ended', keys.HOOK),
 ])
 def test_the_readme_has_every_key_of_the_definition_and_no_other(title, record):
     inner = [keys.IDEMPOTENCY, keys.CHECKPOINT, keys.RETRY, keys.RESOURCES
@@ -384,15 +385,6 @@ def test_the_readme_has_every_key_of_the_definition_and_no_other(title, record):
     named = first_column(section(README, title))
 
     assert named == {key for table in [record, *inner] for key in table.keys} | headings
-
-
-def test_the_readme_names_the_keys_of_later_versions():
-    text = section(README, 'Keys of later versions')
-    rows = {cells[1].strip(): set(re.findall(r'`([^`]+)`', cells[2]))
-            for cells in (line.split('|') for line in text.splitlines() if line.startswith('|'))}
-
-    assert rows == {'where': set(), '---': set(), 'the pipeline': set(keys.PIPELINE.later)}
-    assert not keys.STAGE.later
 
 
 def test_the_readme_names_other_spellings_and_what_a_job_may_have():

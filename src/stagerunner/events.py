@@ -290,6 +290,17 @@ class Warned(NamedTuple):
     message: str
 
 
+class HookEnded(NamedTuple):
+    """A command that is called at the end of a run has ended, or could not begin (no code)."""
+
+    hook: str
+    at: str
+    duration_s: float
+    exit_code: Optional[int] = None
+    error: Optional[str] = None
+    log: Optional[str] = None
+
+
 class RunEnded(NamedTuple):
     """The last event: `state` is completed, failed or interrupted."""
 

@@ -106,7 +106,7 @@ class Register:
         paths, kinds, sizes, mtimes, ctimes, inodes = columns or ([], [], [], [], [], [])
         return Known(
             bound=self.standing.bound,
-            pipeline=[pipeline.name, pipeline.version, pipeline.keep_runs],
+            pipeline=[pipeline.name, pipeline.version, pipeline.keep_runs, pipeline.has_hooks],
             names=[group.stage_name for group in self.groups],
             edges=(known.edges if known else [_edges(group) for group in self.groups]),
             rows=numbers, keys=[row.key if row else '' for row in rows],

@@ -21,6 +21,8 @@ from stagerunner.events import Warned
 from stagerunner.facts import Observer
 from stagerunner.fence import AUTO
 from stagerunner.fingerprint import Digests
+from stagerunner.hooks import Caller
+from stagerunner.hooks import Hooks
 from stagerunner.launch.job import Launcher
 from stagerunner.ledger import Ledger
 from stagerunner.permits import Permits
@@ -96,7 +98,10 @@ def execute(request: Request, parts: Parts) -> int:
     occasion = Occasion(workspace.root, request.run_id, workspace.pipeline.name,
                         workspace.pipeline.version, workspace.pipeline.keep_runs, parts.pid,
                         parts.host, request.resumes, request.audit_key)
-    session = Session(occasion, parts.clock, parts.stop, parts.sinks)
+    hooks = Hooks(workspace, Caller(
+        request.run_id, request.python, request.isolation, parts.launcher, parts.clock, parts.stop,
+        parts.environment)) if workspace.pipeline.has_hooks else None
+    session = Session(occasion, parts.clock, parts.stop, parts.sinks, hooks)
     return session.hold(lambda emit: _run_tasks(request, parts, occasion, emit))
 
 

@@ -39,6 +39,8 @@ class Job(NamedTuple):
     files: Optional[Tuple[Tuple[str, ...], Tuple[str, ...], Tuple[str, ...]]] = None
     #: Pairs of memory, cpu, file (bytes, seconds, bytes) or cores and a number.
     limits: Tuple[Tuple[str, int], ...] = ()
+    #: The path of a file that it reads as its stdin; empty: there is nothing to read.
+    stdin: str = ''
     #: Values that must not reach the log.
     secrets: Tuple[bytes, ...] = ()
 

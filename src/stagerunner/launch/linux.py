@@ -166,6 +166,7 @@ class KeeperHandle:
                 'verb': 'run', 'argv': in_bytes(command_of(job)),
                 'env': in_bytes(environment_of(job)), 'cwd': in_bytes(job.cwd),
                 'warm': is_warm, 'limits': dict(job.limits), 'files': in_bytes(job.files),
+                'stdin': in_bytes(job.stdin),
             }, [output_end, errors_end, *job.inherited])
         except OSError:
             os.close(output)

@@ -73,7 +73,7 @@ class Metrics(Sink):
         elif type(event) in _STATUS:
             self._settle(event)
         elif isinstance(event, RunEnded):
-            summary = self._summary(event)
+            summary = self.summary(event)
             write_json(self.path, summary, durable=False)
             if self.textfile is not None:
                 write_bytes(self.textfile, metrics_text(summary).encode('utf-8'), durable=False)
@@ -110,7 +110,8 @@ class Metrics(Sink):
         if written is not None:
             row['writtenBytes'] = row.get('writtenBytes', 0) + written
 
-    def _summary(self, ended: RunEnded) -> Dict[str, Any]:
+    def summary(self, ended: RunEnded) -> Dict[str, Any]:
+        """Return all figures of a run that ends like this."""
         rows = list(self.rows.values())
         queue = {'entries': self.entries} if self.entries else {}
         counts = {f'{status}Stages': sum(row['status'] == status for row in rows)

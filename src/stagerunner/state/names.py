@@ -97,6 +97,14 @@ class StateNames:
         """What one attempt printed."""
         return os.path.join(self.logs(run_id), f'{task}.{attempt}.log')
 
+    def hook_log(self, run_id: str, hook: str) -> str:
+        """What a command printed that was called at the end of a run."""
+        return os.path.join(self.logs(run_id), f'hook_{hook}.log')
+
+    def hook_input(self, run_id: str, hook: str) -> str:
+        """What it was told."""
+        return os.path.join(self.logs(run_id), f'hook_{hook}.json')
+
     def bug_log(self) -> str:
         """Where the traceback of a bug in the runner goes."""
         return os.path.join(self.folder, 'logs', f'bug-{os.getpid()}.log')

@@ -46,6 +46,8 @@ class RunRecord(NamedTuple):
     isolation: Optional[Dict[str, Any]] = None
     #: The last entry of the audit's journal of heads when the run had ended.
     audit_head: Optional[str] = None
+    #: How the command that is called at the end of a run ended.
+    hook: Optional[Dict[str, Any]] = None
 
 
 def not_looked_at(mode: str = 'auto') -> Dict[str, Any]:
@@ -63,7 +65,7 @@ def _to_json(record: RunRecord) -> Dict[str, Any]:
             'startedAt': record.started_at, 'endedAt': record.ended_at, 'state': record.state,
             'pid': record.pid, 'host': record.host, 'runnerVersion': __version__,
             'firstFailure': record.first_failure, 'isolation': record.isolation,
-            'auditHead': record.audit_head}
+            'auditHead': record.audit_head, 'hook': record.hook}
 
 
 def read_run(names: StateNames, run_id: str) -> Optional[RunRecord]:
