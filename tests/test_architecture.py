@@ -32,6 +32,11 @@ LEVELS = {
     'files': 1, 'schema': 1, 'retry': 1, 'limits': 1, 'graph': 1, 'placeholders': 1,
     'layout': 1, 'legend': 1, 'blueprint': 2.1, 'report.markup': 1, 'report.drawing': 2,
     'diagram': 4.6, 'report.graphs': 4.7,
+    'report.revived': 1, 'report.story': 1.5, 'report.html.style': 1, 'report.html.parts': 2,
+    'report.html.timeline': 2.5, 'report.html.summary': 8.41, 'report.html.stages': 8.42,
+    'report.html.page': 8.43, 'report.accounts': 8.44, 'report.watched': 8.45,
+    'report.dashboard': 1,
+    'evidence': 4.1, 'commands.report': 9, 'report.comparison': 8.44, 'commands.diff': 9.1,
     'imports': 1.5, 'spelling': 1.5, 'documents': 1.5, 'keys': 1.55, 'rules': 1.6,
     'oslocks': 1.9, 'locks': 2, 'definition': 2, 'offline': 2, 'processor': 2,
     'report.metrics': 2.6, 'isolation': 2, 'flushing': 2.5, 'settings': 2,
@@ -47,18 +52,20 @@ LEVELS = {
     'launch.keeper': 4.2, 'launch.seed': 4.25, 'launch.posix': 4.3,
     'launch.linux': 4.4, 'launch.windows': 4.4, 'launch.system': 4.5,
     'fence': 4.1, 'jobs': 4.2,
+    'holdings': 4.5, 'cleaning': 4.6,
     'ledger': 4.5, 'facts': 5, 'harvest': 5, 'result': 5, 'commit': 5, 'plan': 5.5,
     'agenda': 5.5, 'holds': 5.5, 'groundwork': 5.8, 'finishing': 5.9, 'telling': 5.8,
     'task': 6, 'rehearsal': 6, 'selection': 6, 'scheduler': 6.5,
     'report.chain': 3.1, 'report.trail': 3.2, 'report.heads': 3.6, 'report.audit': 3.7,
     'report.inspection': 3.7,
-    'source': 6.7, 'feeding': 6.8, 'run': 7, 'work.holds': 8, 'work.feed': 8.1,
+    'source': 6.7, 'feeding': 6.8, 'hooks': 6.9, 'run': 7, 'work.holds': 8, 'work.feed': 8.1,
     'report.console': 8, 'report.rehearsed': 8.2, 'report.log': 8.2, 'report.textfile': 2.5,
     'report.terminal': 8.1, 'report.tally': 8, 'report.overview': 8.2, 'report.sources': 8.3,
     'report.live': 8.4, 'report.sight': 8.4, 'report.printed': 8,
     'commands.flags': 8.5, 'commands.run': 9, 'commands.plan': 9, 'commands.why': 9,
     'commands.doctor': 9, 'commands.graph': 9, 'commands.schema': 9,
-    'commands.validate': 9, 'commands.status': 9, 'commands.logs': 9, 'cli': 9.5,
+    'commands.validate': 9, 'commands.status': 9, 'commands.logs': 9, 'commands.clean': 9.1,
+    'cli': 9.5,
     'commands.audit.verify': 9,
     'state.index': 3, 'standing': 3.5, 'register': 5.6, 'shortcut': 5.7, 'session': 4,
     'outline': 4.3, 'plainly': 0, 'parser': 9.4, 'commands.signals': 8.5,
@@ -73,7 +80,7 @@ LEVELS = {
 }
 
 #: Packages hold a sentence each (the root: the version too) and import nothing.
-PACKAGES = ('', 'state', 'launch', 'report', 'commands', 'commands.audit',
+PACKAGES = ('', 'state', 'launch', 'report', 'report.html', 'commands', 'commands.audit',
             'commands.queue', 'embedding', 'work')
 
 #: They run inside the processor: what is true of the runner's own process is not true of them.
@@ -202,6 +209,7 @@ HARMLESS_TEXTS = {
     ('rules', 'state'): 'refused as an output folder',
     ('rules', 'locks'): 'refused as an output folder',
     ('state.run', 'state'): 'a key of the record',
+    ('commands.clean', 'state'): 'a flag',
     ('embedding.defaults', 'pipeline_checkpoint.json'): 'a default for the config of others',
 }
 

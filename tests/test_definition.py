@@ -49,7 +49,8 @@ def test_what_is_not_given_has_the_defaults_of_the_contract():
     parsed = parse(pipeline({'name': 'a', 'processor': 'bin/a.py', 'outputDir': 'data/a'}))
 
     assert parsed.faults == []
-    assert parsed.pipeline._replace(stages=()) == ('test', '0', (), None, 200, {})
+    assert parsed.pipeline._replace(stages=()) == (
+        'test', '0', (), None, 200, {}, None, None)
     assert parsed.pipeline.stages[0] == definition.Stage(
         name='a', position=0, processor='bin/a.py', inputs=(), output_dir='data/a', outputs=(),
         params={}, env={}, is_idempotent=True, checkpoint=Checkpointing(False, 50),
@@ -265,9 +266,14 @@ def test_a_fault_of_a_key_is_told_at_its_place(keys, line):
                  id='version-number'),
     pytest.param(pipeline(stage(), keepRuns=0),
                  ['f: keepRuns: expected a whole number above 0, got 0'], id='keep-no-runs'),
-    pytest.param(pipeline(stage(), onSuccess='x', onFailure=1),
-                 [f"f: key '{key}' is not supported by this version"
-                  for key in ('onSuccess', 'onFailure')], id='later'),
+    pytest.param(pipeline(stage(), onSuccess=[], onFailure=1),
+                 ['f: onSuccess: expected at least 1, got an empty list',
+                  'f: onFailure: expected a path, a list of words or an object, got 1'],
+                 id='hooks'),
+    pytest.param(pipeline(stage(), onSuccess={'command': 'a\tb', 'timeoutSec': 0}, onFailure={}),
+                 ["f: onSuccess.command: must not contain control characters, got 'a\\tb'",
+                  'f: onSuccess.timeoutSec: expected a number above 0, got 0',
+                  "f: onFailure: key 'command' is missing"], id='hook-keys'),
     pytest.param(pipeline(stage(), Stages=1, verison='x'),
                  ["f: unknown key 'Stages', did you mean 'stages'?",
                   "f: unknown key 'verison', did you mean 'version'?"], id='unknown'),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from typing import Any
 
@@ -345,12 +346,39 @@ def test_a_completed_run_is_added_to_the_history(run, four):
     run('--run-id', 'failed')
     four.write('mended')
     run('--run-id', 'x')
-    four.write('history.json', 'no JSON')
+    torn = '[{"run_id": "x", '
+    four.write('history.json', torn)
     run('--run-id', 'y')
 
     entry, = four.json('history.json')
     assert (entry['run_id'], entry['version']) == ('y', '0') and 'ended_at' in entry
-    assert four.read('history.json.corrupt-1') == 'no JSON'
+    assert four.read('history.json.corrupt-1') == torn
+
+
+@pytest.mark.parametrize('content', ['no JSON\n', 'root:x:0:0::/root:/bin/sh\n', '{"a": ', '\xff'])
+def test_a_text_that_is_no_history_is_left_alone(run, four, content):
+    """Bug: whatever was no JSON was set aside for a damaged history, wherever it lay."""
+    four.write('mended')
+    four.write('precious.txt', content)
+    four.write('pipeline_config.json', '{"version_history_path": "precious.txt"}')
+
+    refused = run()
+
+    assert refused.code == 5 and '[RUN]' not in refused.out
+    assert 'is no history of versions and is left as it is' in refused.err
+    assert four.read('precious.txt') == content
+    assert not four.path('precious.txt.corrupt-1').exists()
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='links need a right on Windows')
+def test_a_link_to_a_history_is_left_alone(run, four):
+    four.write('mended')
+    four.write('elsewhere.json', '[]')
+    four.path('history.json').symlink_to('elsewhere.json')
+    four.write('pipeline_config.json', '{"version_history_path": "history.json"}')
+
+    assert run().code == 5
+    assert four.path('history.json').is_symlink() and four.read('elsewhere.json') == '[]'
 
 
 def test_the_figures_are_there_for_a_collector_too(run, workspace):

@@ -241,4 +241,4 @@ def test_reasons_and_seconds_are_spelled_out_in_json():
         {'event': 'run_started', 'runId': 'r1', 'pipeline': 'p', 'at': 'now',
          'stages': ['a', 'b'], 'workers': 1},
         {'event': 'task_done', 'task': 'a', 'at': 'now', 'durationSec': 0.5, 'attempts': 1,
-         'key': 'key', 'lineOffset': 7, 'isStaged': True}]
+         'key': 'key', 'lineOffset': 7, 'isStaged': True, 'made': {}}]

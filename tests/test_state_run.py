@@ -44,13 +44,13 @@ def left(names):
 
 def test_a_record_has_the_keys_of_the_contract(names):
     write_run(names, RunRecord('r1', 'demo', '1.0.0', 'start', 'end', 'failed', 7, 'host', 'copy',
-                               {'mode': 'off'}, 'abc'))
+                               {'mode': 'off'}, 'abc', {'name': 'x'}))
 
     assert read_json(names.run('r1')) == {
         'runId': 'r1', 'pipeline': 'demo', 'version': '1.0.0', 'startedAt': 'start',
         'endedAt': 'end', 'state': 'failed', 'pid': 7, 'host': 'host',
         'runnerVersion': __version__, 'firstFailure': 'copy', 'isolation': {'mode': 'off'},
-        'auditHead': 'abc'}
+        'auditHead': 'abc', 'hook': {'name': 'x'}}
 
 
 def test_a_record_is_on_the_disk_when_it_is_written(names, flushed):

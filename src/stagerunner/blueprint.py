@@ -26,7 +26,8 @@ Schema = Dict[str, Any]
 #: Objects that are defined once, under a name.
 _NAMED = {'stage': keys.STAGE, 'job': keys.JOB, 'retry': keys.RETRY,
           'checkpoint': keys.CHECKPOINT, 'idempotency': keys.IDEMPOTENCY,
-          'resources': keys.RESOURCES, 'quotaUse': keys.QUOTA_USE, 'collection': keys.ITEMS}
+          'resources': keys.RESOURCES, 'quotaUse': keys.QUOTA_USE, 'hook': keys.HOOK,
+          'collection': keys.ITEMS}
 
 #: Places whose keys are those of another object.
 _SAME = {'pipeline.defaults': 'stage', 'config.v2_features': 'config'}

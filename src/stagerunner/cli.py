@@ -45,8 +45,11 @@ COMMANDS = {
     'queue pause': 'Hand out nothing of the queue any more, to nobody.',
     'queue resume': 'Hand out entries of the queue again.',
     'queue purge': 'Forget finished entries of the queue.',
+    'report': 'Write the report of a run: one HTML file with everything in it.',
     'status': 'Tell which runs there were, and how far one is that goes on.',
     'logs': 'Show what processors printed, also while they do.',
+    'diff': 'Compare two runs: inputs, params, durations, outputs.',
+    'clean': 'Remove what the runner made and nobody changed.',
     'doctor': 'Tell which fence surrounds processors on this host, and which settings hold.',
 }
 

@@ -16,6 +16,7 @@ from typing import Tuple
 from typing import Union
 
 from stagerunner.keys import CHECKPOINT
+from stagerunner.keys import HOOK
 from stagerunner.keys import IDEMPOTENCY
 from stagerunner.keys import KINDS
 from stagerunner.keys import PIPELINE
@@ -111,6 +112,24 @@ class Stage(NamedTuple):
         return self.processor.endswith('.py')
 
 
+class Hook(NamedTuple):
+    """A command that is called at the end of a run; a name ending in .py is a Python script."""
+
+    command: Tuple[str, ...]
+    timeout_s: float
+    has_network: bool
+
+    @property
+    def is_python(self) -> bool:
+        """True when it is a script for the interpreter of processors."""
+        return self.command[0].endswith('.py')
+
+    @property
+    def is_path(self) -> bool:
+        """True when it is a file of the workspace (or an absolute path), no name to look up."""
+        return '/' in self.command[0] or self.is_python
+
+
 class Pipeline(NamedTuple):
     """A whole definition."""
 
@@ -120,6 +139,13 @@ class Pipeline(NamedTuple):
     python: Optional[str]
     keep_runs: int
     items: Dict[str, Items] = {}
+    on_success: Optional[Hook] = None
+    on_failure: Optional[Hook] = None
+
+    @property
+    def has_hooks(self) -> bool:
+        """True when something is called at the end of a run."""
+        return self.on_success is not None or self.on_failure is not None
 
 
 class Parsed(NamedTuple):
@@ -148,7 +174,8 @@ def parse(document: Any, base: Optional[Dict[str, Any]] = None,
         keep_runs=top['keepRuns'],
         stages=tuple(_merged(index, stage, top['defaults'], base, per_stage)
                      for index, stage in enumerate(top['stages'])),
-        items={name: _items(entry) for name, entry in top['items'].items()}), faults)
+        items={name: _items(entry) for name, entry in top['items'].items()},
+        on_success=_hook(top['onSuccess']), on_failure=_hook(top['onFailure'])), faults)
 
 
 def stage_at(document: Any, position: int, base: Optional[Dict[str, Any]] = None,
@@ -208,6 +235,15 @@ def _quota(given: Any) -> Tuple[QuotaUse, ...]:
 
 def _limits(given: Any) -> Tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(dict.fromkeys(given or ()))
+
+
+def _hook(given: Any) -> Optional[Hook]:
+    if given is None:
+        return None
+    hook = HOOK.complete(given if isinstance(given, dict) else {'command': given})
+    command = hook['command']
+    return Hook((command,) if isinstance(command, str) else tuple(command),
+                hook['timeoutSec'], hook['network'] == 'allow')
 
 
 def _items(given: Dict[str, Any]) -> Items:

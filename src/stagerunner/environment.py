@@ -84,6 +84,18 @@ def _passed(inherited: Mapping[str, str], stage: Stage) -> Dict[str, str]:
     return known[kind]  # type: ignore[no-any-return]
 
 
+def of_hook(run_id: str, state: str, root: str, inherited: Mapping[str, str], *,
+            is_python: bool) -> Dict[str, str]:
+    """Return the environment of what is called at the end of a run."""
+    env = {name: value for name, value in inherited.items()
+           if not name.upper().startswith(RESERVED_PREFIX)}
+    if is_python:
+        env['PYTHONPATH'] = python_path(env.get('PYTHONPATH'))
+        if os.name == 'nt':
+            env.setdefault('PYTHONIOENCODING', 'utf-8')
+    return dict(env, PIPELINE_RUN_ID=run_id, PIPELINE_RUN_STATE=state, PIPELINE_ROOT=root)
+
+
 def _is_passed(name: str, stage: Stage) -> bool:
     """True for an inherited variable that a stage may see."""
     if name.upper().startswith(RESERVED_PREFIX):

@@ -194,6 +194,8 @@ class TaskDone(NamedTuple):
     key: str
     line_offset: Optional[int] = None
     is_staged: bool = True
+    #: What its key was made of, and its outputs, as `evidence` has them.
+    made: Dict[str, Any] = {}
 
 
 class TaskFailed(NamedTuple):
@@ -286,6 +288,17 @@ class Warned(NamedTuple):
 
     task: str
     message: str
+
+
+class HookEnded(NamedTuple):
+    """A command that is called at the end of a run has ended, or could not begin (no code)."""
+
+    hook: str
+    at: str
+    duration_s: float
+    exit_code: Optional[int] = None
+    error: Optional[str] = None
+    log: Optional[str] = None
 
 
 class RunEnded(NamedTuple):

@@ -24,6 +24,7 @@ from stagerunner.commit import commit
 from stagerunner.definition import Stage
 from stagerunner.errors import FAILED
 from stagerunner.errors import InputChanged
+from stagerunner.evidence import evidence
 from stagerunner.facts import Facts
 from stagerunner.files import one_spelling
 from stagerunner.fingerprint import Digests
@@ -209,7 +210,8 @@ class Finisher:
         if task.stage.has_declared_files:
             discard(task.aside)
         return self.result(attempt, entry.ended, DONE)._replace(
-            done_at=entry.done_at, is_staged=crop.is_staged, total_lines=total)
+            done_at=entry.done_at, is_staged=crop.is_staged, total_lines=total,
+            made=evidence(attempt.facts.parts, task.stage.output_dir, crop.outputs))
 
     def _end_progress(self, attempt: Attempt) -> int:
         return self.ground.end_progress(attempt.task, attempt.number, attempt.facts.key,

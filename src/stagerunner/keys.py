@@ -283,6 +283,19 @@ ITEMS = _Collection({
     'queue': Key(Flag(), None),
 })
 
+_COMMAND = ListOf(Text(_PLAIN), at_least=1)
+
+#: What is called at the end of a run.
+HOOK = Record({
+    'command': Key(ByKind('a path or a list of words', text=Text(_PLAIN),
+                          entries=_COMMAND), required=True),
+    'timeoutSec': Key(Number(0, above=True), 60),
+    'network': Key(Choice('deny', 'allow'), 'deny'),
+})
+
+_HOOK = ByKind('a path, a list of words or an object', text=Text(_PLAIN),
+               entries=_COMMAND, record=HOOK)
+
 PIPELINE = Record({
     '$schema': Key(Text()),
     'name': Key(Text(_TITLE), required=True),
@@ -292,4 +305,6 @@ PIPELINE = Record({
     'python': Key(Text(_PLAIN), None),
     'keepRuns': Key(Number(1, whole=True), 200),
     'stages': Key(ListOf(STAGE, at_least=1), required=True),
-}, later=('onSuccess', 'onFailure'))
+    'onSuccess': Key(_HOOK, None),
+    'onFailure': Key(_HOOK, None),
+})

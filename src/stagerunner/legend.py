@@ -15,6 +15,10 @@ SENTENCES = {
     'pipeline.onSuccess': 'a command that is called when a run was completed',
     'pipeline.onFailure': 'a command that is called when a run failed or was interrupted',
 
+    'hook.command': 'a program or .py script, or a list of it and its arguments',
+    'hook.timeoutSec': 'after so many seconds it is ended',
+    'hook.network': 'allow takes it out of the fence and the scan of imports',
+
     'stage.name': 'unique, also when the case of letters is ignored',
     'stage.processor': 'the program to run, a path inside the workspace; .py is run with Python',
     'stage.inputs': 'files, folders or globs, handed to the processor as arguments in this order',

@@ -24,6 +24,7 @@ from typing import List
 from typing import Optional
 from typing import Tuple
 
+from stagerunner.errors import LockTimeout
 from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
 from stagerunner.errors import os_fault
@@ -214,6 +215,20 @@ def is_held(path: str) -> bool:
         return False
     finally:
         os.close(descriptor)
+
+
+def refuse_while_alive(root: str) -> None:
+    """Raise `LockTimeout` while some run of a workspace is alive; changes nothing."""
+    folder = lock_folders(root)[1]
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return
+    for name in names:
+        path = os.path.join(folder, name)
+        if name.endswith('.lock') and is_held(path):
+            raise LockTimeout(f"run '{name[:-len('.lock')]}'", f'{FOLDER}/.run/{name}', 0.0,
+                              holder_of(path))
 
 
 def take_lock(path: str) -> Lock:

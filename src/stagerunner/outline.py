@@ -100,11 +100,14 @@ class Outlined(NamedTuple):
 def outline(standing: Standing, path: str, settings: Settings) -> Optional[Outlined]:
     """Return the groups of the definition at `path`, None where it has to be read as a whole.
 
-    That is so where too much has changed, where a stage fans out, and where a
-    stage that does not stand could be refused.
+    That is so where too much has changed, where a stage fans out, where a
+    stage that does not stand could be refused, and where there are hooks.
     """
     known = standing.known
     if known is None or None in known.edges:
+        return None
+    name, version, keep_runs, has_hooks = known.pipeline
+    if has_hooks:
         return None
     changed = standing.changed()
     if len(changed) > len(known.names) * _SHARE:
@@ -116,7 +119,6 @@ def outline(standing: Standing, path: str, settings: Settings) -> Optional[Outli
     stages = Stages(json.loads(data), settings)
     if any(has_fault(standing.root, stages.at(position)) for position in changed):
         return None
-    name, version, keep_runs = known.pipeline
     groups: List[Group] = [Outline(standing.root, position, stage_name, edges, stages)
                            for position, (stage_name, edges)
                            in enumerate(zip(known.names, known.edges))]

@@ -64,6 +64,8 @@ class Result(NamedTuple):
     #: What the processor asked for before the next attempt, in seconds.
     retry_after_s: Optional[float] = None
     isolation: Dict[str, Any] = {}
+    #: What a success was made of and what it published.
+    made: Dict[str, Any] = {}
 
 
 class Performer:

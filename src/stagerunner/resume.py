@@ -181,6 +181,16 @@ def committed(names: StateNames, task: str) -> Optional[Committed]:
     return None if offset is None else Committed(offset, at)
 
 
+def bound_folder(path: str) -> str:
+    """Return the private folder that the record at `path` (`checkpoint_…`) names, or nothing."""
+    try:
+        record = read_json(path)
+    except Unreadable:
+        return ''
+    folder = record.get('privateDir') if isinstance(record, dict) else None
+    return folder if isinstance(folder, str) else ''
+
+
 def restore(point: ResumePoint, private: str) -> None:
     """Cut every committed output to its length and remove what was never committed.
 

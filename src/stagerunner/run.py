@@ -21,7 +21,11 @@ from stagerunner.events import TaskPlanned
 from stagerunner.events import Warned
 from stagerunner.facts import Observer
 from stagerunner.fence import AUTO
+from stagerunner.fence import OFF
 from stagerunner.fingerprint import Digests
+from stagerunner.hooks import Caller
+from stagerunner.hooks import Hooks
+from stagerunner.jobs import start_environment
 from stagerunner.launch.job import Launcher
 from stagerunner.ledger import Ledger
 from stagerunner.permits import Permits
@@ -76,6 +80,12 @@ class Request(NamedTuple):
     #: What the records of the audit are authenticated with.
     audit_key: Optional[Key] = None
 
+    @property
+    def is_going_to_work(self) -> bool:
+        """False where as far as is known there is nothing to be done."""
+        found = self.standing
+        return found is None or found.known is None or bool(found.changed())
+
 
 class Parts(NamedTuple):
     """The real or faked things that an engine works with."""
@@ -97,7 +107,10 @@ def execute(request: Request, parts: Parts) -> int:
     occasion = Occasion(workspace.root, request.run_id, workspace.pipeline.name,
                         workspace.pipeline.version, workspace.pipeline.keep_runs, parts.pid,
                         parts.host, request.resumes, request.audit_key)
-    session = Session(occasion, parts.clock, parts.stop, parts.sinks)
+    hooks = Hooks(workspace, Caller(
+        request.run_id, request.python, request.isolation, parts.launcher, parts.clock, parts.stop,
+        parts.environment)) if workspace.pipeline.has_hooks else None
+    session = Session(occasion, parts.clock, parts.stop, parts.sinks, hooks)
     return session.hold(lambda emit: _run_tasks(request, parts, occasion, emit))
 
 
@@ -184,6 +197,9 @@ def _run_tasks(request: Request, parts: Parts, occasion: Occasion, emit: Broadca
               request.circuit_breaker), parts.spread, emit.idle))
     staleness = Staleness(observer, emit)
     try:
+        if request.is_going_to_work and request.isolation != OFF:
+            # It takes a while to be ready, and there is enough to be done meanwhile.
+            parts.launcher.prepare(request.python, start_environment(parts.environment))
         expand_known(selection.groups)
         performer.require_isolation()
         source.check(selection, observer)

@@ -283,18 +283,14 @@ class Key(NamedTuple):
 class Record(Checker):
     """An object with known keys only.
 
-    `later` are keys of the contract that this version does not implement: they
-    are refused by name, so that nobody believes they have an effect.
     `spellings` maps other spellings of keys to the ones in `keys`.
     """
 
     #: What a `check` of its own adds, in the words of JSON Schema.
     more: Dict[str, Any] = {}
 
-    def __init__(self, keys: Dict[str, Key], *, later: Sequence[str] = (),
-                 spellings: Optional[Dict[str, str]] = None):
+    def __init__(self, keys: Dict[str, Key], *, spellings: Optional[Dict[str, str]] = None):
         self.keys = keys
-        self.later = tuple(later)
         self.spellings = spellings or {}
 
     def check(self, value: Any, where: Where, faults: List[Fault]) -> Any:
@@ -317,8 +313,6 @@ class Record(Checker):
         return result
 
     def _unknown(self, key: str) -> str:
-        if key in self.later:
-            return f"key '{key}' is not supported by this version"
         return f'unknown key {describe(key)}{nearest(key, list(self.keys))}'
 
     def complete(self, given: Dict[str, Any]) -> Dict[str, Any]:

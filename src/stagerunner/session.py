@@ -20,11 +20,9 @@ from stagerunner.clock import Clock
 from stagerunner.clock import Stop
 from stagerunner.clock import stamp
 from stagerunner.errors import OK
-from stagerunner.errors import DefinitionError
-from stagerunner.errors import IsolationError
+from stagerunner.errors import STATE
 from stagerunner.errors import LockTimeout
 from stagerunner.errors import StateError
-from stagerunner.errors import UsageError
 from stagerunner.errors import os_fault
 from stagerunner.events import MATCHED
 from stagerunner.events import Event
@@ -146,14 +144,25 @@ class Broadcast:
 Work = Callable[[Broadcast], Ending]
 
 
+class Farewell(Sink):
+    """Hears of a run, and has a last word when it is known how it ends."""
+
+    def call(self, ended: RunEnded, exit_code: int, first_failure: Optional[str],
+             emit: Callable[[Event], None]) -> Optional[Dict[str, Any]]:
+        """Do what is to be done, tell of it, and return what the run's record says of it."""
+        raise NotImplementedError
+
+
 class Session:
     """One run on its way; `stop` is asked at its end whether somebody wanted it to end."""
 
-    def __init__(self, occasion: Occasion, clock: Clock, stop: Stop, sinks: Sequence[Sink]):
+    def __init__(self, occasion: Occasion, clock: Clock, stop: Stop, sinks: Sequence[Sink],
+                 farewell: Optional[Farewell] = None):
         self.occasion = occasion
         self.clock = clock
         self.stop = stop
         self.sinks = sinks
+        self.farewell = farewell
         self.names = StateNames(occasion.root)
         self.began_s = clock.monotonic()
         self.record = RunRecord(occasion.run_id, occasion.pipeline, occasion.version,
@@ -172,17 +181,19 @@ class Session:
         lock = _take_run_lock(root, self.occasion.run_id)
         try:
             self._open(lock)
-            emit = Broadcast([self.audit, *self.sinks])
+            last = [self.farewell] if self.farewell is not None else []
+            emit = Broadcast([self.audit, *self.sinks, *last])
             try:
                 ending = work(emit)
                 emit.flush()
-                exit_code = self._close(ending)
+                exit_code = self._close(ending, emit)
             except StateError:
-                self._give_up(self.sinks)
+                self._give_up(self.sinks, emit)
                 raise
-            except (IsolationError, UsageError, DefinitionError):
-                # Nobody was told of a start, so nobody is told of an end.
-                self._give_up(())
+            except Exception:
+                # Refused before anybody was told of a start; or a bug of ours, after which no
+                # sink is to be trusted, but nobody is to take the run for one that goes on.
+                self._give_up((), None)
                 raise
             sweep(names, root)
             forget_old_runs(names, root, self.occasion.keep_runs)
@@ -204,7 +215,7 @@ class Session:
         self.audit.prepare()
         write_run(names, self.record)
 
-    def _close(self, ending: Ending) -> int:
+    def _close(self, ending: Ending, emit: Broadcast) -> int:
         """Write the end of the run down, then tell it; return the exit code that agrees with it.
 
         A request to stop that comes later has nothing left to stop.
@@ -213,16 +224,31 @@ class Session:
         exit_code = 128 + stop.signum if stop.is_requested else ending.exit_code
         state = INTERRUPTED if stop.is_requested else COMPLETED if exit_code == OK else FAILED
         ended = self._ended(state)
+        hook = self._take_leave(ended, exit_code, ending.first_failure, emit)
         head = self.audit.end(ended)
         write_run(self.names, self.record._replace(
             ended_at=ended.at, state=state, audit_head=head,
-            first_failure=ending.first_failure, isolation=ending.isolation))
+            first_failure=ending.first_failure, isolation=ending.isolation, hook=hook))
         Broadcast(self.sinks)(ended._replace(audit_head=head))
         return exit_code
 
-    def _give_up(self, sinks: Sequence[Sink]) -> None:
-        """Try to leave a true record where state cannot be written; the first error matters."""
-        ended = self._ended(FAILED)
+    def _take_leave(self, ended: RunEnded, exit_code: int, first_failure: Optional[str],
+                    emit: Callable[[Event], None]) -> Optional[Dict[str, Any]]:
+        if self.farewell is None:
+            return None
+        return self.farewell.call(ended, exit_code, first_failure, emit)
+
+    def _give_up(self, sinks: Sequence[Sink], emit: Optional[Broadcast]) -> None:
+        """Try to leave a true record where state cannot be written; the first error matters.
+
+        Without `emit` nobody was told of a start.
+        """
+        ended, hook = self._ended(FAILED), None
+        try:
+            if emit is not None:
+                hook = self._take_leave(ended, STATE, None, emit)
+        except StateError:
+            pass
         try:
             ended = ended._replace(audit_head=self.audit.end(ended))
         except StateError:
@@ -230,7 +256,8 @@ class Session:
             pass
         try:
             write_run(self.names, self.record._replace(
-                ended_at=ended.at, state=FAILED, audit_head=ended.audit_head or None))
+                ended_at=ended.at, state=FAILED, audit_head=ended.audit_head or None,
+                hook=hook))
         except StateError:
             # The disk is what is wrong; who reads the record later sees the run is not alive.
             pass

@@ -85,7 +85,8 @@ class Teller:
             self.emit(TaskSkipped(task, now, MATCHED, result.key, result.done_at))
         elif result.status == DONE:
             self.emit(TaskDone(task, result.done_at, result.duration_s, result.attempt,
-                               result.key, result.total_lines, result.is_staged))
+                               result.key, result.total_lines, result.is_staged,
+                               result.made))
         elif result.status == STOPPED:
             self.emit(TaskInterrupted(task, now, result.duration_s, result.attempt))
         else:

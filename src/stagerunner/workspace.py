@@ -59,6 +59,16 @@ def load(path: str, settings: Settings = _NO_SETTINGS) -> Workspace:
     return Workspace(root, pipeline)
 
 
+def read_definition(path: str, settings: Settings = _NO_SETTINGS) -> Workspace:
+    """Do the same, but for faults that only the disk can tell: it may be half cleared away."""
+    document = read_document(path, '--pipeline')
+    pipeline, faults = parse(document, settings.base, settings.per_stage)[1:]
+    if faults:
+        refuse(path, document, faults)
+    assert pipeline is not None
+    return Workspace(os.path.dirname(os.path.abspath(path)), pipeline)
+
+
 def disk_faults(root: str, pipeline: Pipeline) -> List[Fault]:
     """Return what is wrong with a definition on this disk."""
     faults: List[Fault] = []
@@ -68,6 +78,9 @@ def disk_faults(root: str, pipeline: Pipeline) -> List[Fault]:
         faults += _processor_faults(root, processor, stage)
         faults += _output_faults(root, folder, stage)
         faults += _input_faults(root, inputs, stage, producers)
+    for key, hook in (('onSuccess', pipeline.on_success), ('onFailure', pipeline.on_failure)):
+        if hook is not None and hook.is_path:
+            faults += _program_faults(root, (key,), hook.command[0])
     return faults + _item_faults(root, pipeline, producers)
 
 
@@ -96,13 +109,18 @@ def _units(pipeline: Pipeline) -> Iterator[Tuple[Stage, List[Where]]]:
 
 
 def _processor_faults(root: str, where: Where, stage: Stage) -> List[Fault]:
-    path = os.path.join(root, stage.processor)
-    if not _is_inside(root, path):
-        return [Fault(where, f"'{stage.processor}' leads outside the workspace through a link")]
+    return _program_faults(root, where, stage.processor)
+
+
+def _program_faults(root: str, where: Where, name: str) -> List[Fault]:
+    """Refuse what is no file, and what is relative and leads outside; absolute is a hook's."""
+    path = os.path.join(root, name)
+    if not os.path.isabs(name) and not _is_inside(root, path):
+        return [Fault(where, f"'{name}' leads outside the workspace through a link")]
     if not os.path.exists(path):
-        return [Fault(where, f"'{stage.processor}' does not exist")]
+        return [Fault(where, f"'{name}' does not exist")]
     if not os.path.isfile(path):
-        return [Fault(where, f"'{stage.processor}' is not a file")]
+        return [Fault(where, f"'{name}' is not a file")]
     return []
 
 

@@ -134,7 +134,7 @@ BAD_TOKENS = ['NaN', 'Infinity', '-Infinity', '1e999', '-1e400', '9' * 1001, '9'
               '[1,]', '{"a":1,}', '/* no */ 1', '[' * 70 + ']' * 70, '{"a":' * 70 + '1' + '}' * 70,
               '[' * 100_000, '"' + 'x', '+1', '1e', '0x10', '﻿1', 'tru']
 
-LATER = ['onSuccess', 'onFailure', 'depends_on', 'foreach', 'max-workers', 'limits', 'quotas']
+LATER = ['onsuccess', 'on_failure', 'depends_on', 'foreach', 'max-workers', 'limits', 'quotas']
 
 _MARK = '"@here@"'
 

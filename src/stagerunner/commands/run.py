@@ -35,6 +35,7 @@ from stagerunner.launch.system import interpreter_version
 from stagerunner.launch.system import make_launcher
 from stagerunner.locks import TIMEOUT_S
 from stagerunner.report.console import JsonLines
+from stagerunner.report.dashboard import Dashboard
 from stagerunner.report.log import LEVELS
 from stagerunner.report.log import LogFile
 from stagerunner.report.rehearsed import DryRun
@@ -42,12 +43,14 @@ from stagerunner.run import Parts
 from stagerunner.run import Request
 from stagerunner.run import execute
 from stagerunner.run import foretell
+from stagerunner.schema import printable
 from stagerunner.selection import Wanted
 from stagerunner.session import new_run_id
 from stagerunner.standing import Standing
 from stagerunner.standing import config_of
 from stagerunner.standing import stand
 from stagerunner.state.checkpoint import SimulatedCheckpoint
+from stagerunner.state.checkpoint import is_of_a_run
 from stagerunner.state.history import VersionHistory
 from stagerunner.state.names import StateNames
 from stagerunner.state.run import unfinished_run
@@ -175,7 +178,10 @@ def _rehearse(request: Request, parts: Parts, arguments: Any, system: Any,
     if arguments.log_file:
         sinks.append(_log_file(arguments, loaded, parts.clock))
         sinks[-1].receive(Warned('', 'DRY-RUN MODE ENABLED'))
-    if arguments.checkpoint_file:
+    if arguments.checkpoint_file and is_of_a_run(arguments.checkpoint_file):
+        system.err.line(f'warning: {printable(arguments.checkpoint_file)}: is the checkpoint of a '
+                        f'real run and is left as it is; name another file')
+    elif arguments.checkpoint_file:
         stages = request.workspace.pipeline.stages
         sinks.append(SimulatedCheckpoint(
             os.path.abspath(str(arguments.checkpoint_file)), request.run_id, parts.clock,
@@ -212,4 +218,6 @@ def sinks_of(arguments: Any, system: Any, loaded: Loaded, run_id: str,
     return [StageRecords(names, run_id),
             *records(names, run_id, clock, _checkpoint_file(arguments, loaded),
                      resumes=arguments.resume),
-            *more, console(arguments, system, clock, names)]
+            *more, Dashboard(clock, lambda: system.load('report.watched').Page(
+                loaded.workspace, run_id, clock)),
+            console(arguments, system, clock, names)]

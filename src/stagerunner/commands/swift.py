@@ -48,7 +48,9 @@ def main(arguments: Any, system: Any) -> Optional[int]:
     arguments.standing = standing
     if standing is None or standing.known is None or standing.changed():
         return None
-    name, version, keep_runs = standing.known.pipeline
+    name, version, keep_runs, has_hooks = standing.known.pipeline
+    if has_hooks:
+        return None
     occasion = Occasion(standing.root, run_id, name, version, keep_runs, system.pid, system.host)
     stop = Stop()
     names = StateNames(standing.root)

@@ -39,6 +39,8 @@ class Job(NamedTuple):
     files: Optional[Tuple[Tuple[str, ...], Tuple[str, ...], Tuple[str, ...]]] = None
     #: Pairs of memory, cpu, file (bytes, seconds, bytes) or cores and a number.
     limits: Tuple[Tuple[str, int], ...] = ()
+    #: The path of a file that it reads as its stdin; empty: there is nothing to read.
+    stdin: str = ''
     #: Values that must not reach the log.
     secrets: Tuple[bytes, ...] = ()
 
@@ -77,6 +79,9 @@ class Exit(NamedTuple):
 
 class Launcher:
     """Starts jobs and reports their ends; an implementation per kind of system."""
+
+    def prepare(self, python: str, env: Dict[str, str]) -> None:
+        """Begin with what the first fenced Python job is going to wait for, if there is such."""
 
     def start(self, job: Job) -> Optional[Exit]:
         """Start a job; return an exit at once when it cannot even be started."""

@@ -233,6 +233,10 @@ class Keeper:
         os.dup2(errors, 2)
         os.close(output)
         os.close(errors)
+        if job['stdin']:
+            given = os.open(job['stdin'], os.O_RDONLY)
+            os.dup2(given, 0)
+            os.close(given)
         for descriptor in descriptors[2:]:
             os.set_inheritable(descriptor, True)
         os.set_inheritable(self.channel.fileno(), False)

@@ -26,6 +26,7 @@ from stagerunner.launch.watch import Tree
 from stagerunner.launch.watch import Watched
 from stagerunner.launch.watch import command_of
 from stagerunner.launch.watch import environment_of
+from stagerunner.launch.watch import input_of
 from stagerunner.launch.watch import not_started
 
 #: Where the kernel cannot tell that a process ended (no pidfd), look this often.
@@ -68,10 +69,11 @@ class PosixLauncher(Launcher):
         """Start the process of a job; raises `OSError` or `ValueError` when that fails."""
         import subprocess
 
-        process = subprocess.Popen(
-            command_of(job), cwd=job.cwd, env=environment_of(job),
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            start_new_session=True, pass_fds=job.inherited)
+        with input_of(job) as stdin:
+            process = subprocess.Popen(
+                command_of(job), cwd=job.cwd, env=environment_of(job),
+                stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                start_new_session=True, pass_fds=job.inherited)
         return _Direct(job, process, self.clock.monotonic())
 
     def wait(self, timeout_s: Optional[float]) -> List[Exit]:

@@ -7,8 +7,10 @@ How a process and its children are asked and killed is the business of a
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import Any
 from typing import Dict
+from typing import Iterator
 from typing import List
 
 from stagerunner.errors import os_fault
@@ -57,6 +59,16 @@ def environment_of(job: Job) -> Dict[str, str]:
             name = f'{PINNED}{number}'
         env[name] = f'{env[name]}\n{line}' if name in env else line
     return env
+
+
+@contextmanager
+def input_of(job: Job) -> Iterator[int]:
+    """Open what a job reads as its stdin."""
+    descriptor = os.open(job.stdin or os.devnull, os.O_RDONLY | getattr(os, 'O_BINARY', 0))
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def not_started(job: Job, error: Exception) -> Exit:

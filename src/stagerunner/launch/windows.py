@@ -38,6 +38,7 @@ from stagerunner.launch.watch import Tree
 from stagerunner.launch.watch import Watched
 from stagerunner.launch.watch import command_of
 from stagerunner.launch.watch import environment_of
+from stagerunner.launch.watch import input_of
 from stagerunner.launch.watch import not_started
 
 #: A wait looks this often (seconds) at requests to stop and at processes that
@@ -84,10 +85,11 @@ class WindowsLauncher(Launcher):
         import subprocess
 
         try:
-            process = subprocess.Popen(
-                command_of(job), cwd=job.cwd, env=environment_of(job),
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                **_options(job))
+            with input_of(job) as stdin:
+                process = subprocess.Popen(
+                    command_of(job), cwd=job.cwd, env=environment_of(job),
+                    stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                    **_options(job))
             tree = _tree_of(process)
         except (OSError, ValueError) as error:
             return not_started(job, error)

@@ -70,7 +70,8 @@ def draw(shapes: Sequence[Shape], needs: Mapping[str, Sequence[str]], title: str
     """Return the image of a graph whose boxes stand after what they need.
 
     `declared` are pairs (stage, what it needs) that no data goes between: they
-    are dashed.  Without `style` the page around it has to bring it.
+    are dashed.  Without `style` it is for a page of HTML, which has
+    to bring that.
     """
     drawn: Mapping[str, Sequence[str]] = needs
     count = sum(len(wanted) for wanted in needs.values())
@@ -99,7 +100,9 @@ def _width(shape: Shape) -> float:
 
 def _head(layout: Layout, title: str, description: str, style: str) -> Iterator[str]:
     width, height = round(layout.width), round(layout.height)
-    yield (f'<svg xmlns="http://www.w3.org/2000/svg" class="drawing" role="img" '
+    # Inside a page an image is part of it, and its links can be followed.
+    space, role = (' xmlns="http://www.w3.org/2000/svg"', 'img') if style else ('', 'group')
+    yield (f'<svg{space} class="drawing" role="{role}" '
            f'aria-labelledby="drawing-title drawing-desc" width="{width}" height="{height}" '
            f'viewBox="0 0 {width} {height}">')
     yield f'<title id="drawing-title">{escaped(title)}</title>'

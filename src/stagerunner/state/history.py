@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 from typing import List
+from typing import Optional
 
 from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
@@ -14,8 +15,10 @@ from stagerunner.events import RunEnded
 from stagerunner.events import RunStarted
 from stagerunner.events import Sink
 from stagerunner.events import TasksSkipped
+from stagerunner.files import MAX_JSON_BYTES
 from stagerunner.files import make_folder
 from stagerunner.files import quarantine
+from stagerunner.files import read_bytes
 from stagerunner.files import read_json
 from stagerunner.files import write_json
 from stagerunner.locks import history_lock
@@ -35,7 +38,10 @@ class VersionHistory(Sink):
             self._claim()
         elif isinstance(event, RunEnded) and event.state == 'completed':
             with take_lock(history_lock(self.root)):
-                write_json(self.path, [*self._entries(), {
+                entries = self._entries()
+                if entries is None:
+                    quarantine(self.path)
+                write_json(self.path, [*(entries or ()), {
                     'run_id': event.run_id, 'version': self.version, 'ended_at': event.at}],
                     durable=True)
 
@@ -49,24 +55,30 @@ class VersionHistory(Sink):
             make_folder(folder)
             # Fails where a file is in the way.
             os.stat(os.path.join(folder, ''))
-            is_ours = not os.path.lexists(self.path) or os.path.isfile(self.path)
-            is_ours = is_ours and isinstance(read_json(self.path), (list, type(None)))
-        except Unreadable:
-            # A history that was damaged is set aside when there is something to add.
-            return
         except OSError as error:
             raise StateError(self.path, os_fault(error)) from error
-        if not is_ours:
-            raise StateError(self.path, 'is no history of versions and is left as it is; '
-                                        'change version_history_path')
+        self._entries()
 
-    def _entries(self) -> List[Any]:
-        """Return what is there; what is no list is set aside, not lost."""
+    def _entries(self) -> Optional[List[Any]]:
+        """Return what is there, None for a history that was damaged.
+
+        Raises `StateError` for everything else: the path may be a slip of the
+        hand, and what lies there precious.
+        """
         try:
             found = read_json(self.path)
-            if found is None or isinstance(found, list):
-                return found or []
         except Unreadable:
-            pass
-        quarantine(self.path)
-        return []
+            if self._begins_like_ours():
+                return None
+            found = {}
+        if found is not None and not isinstance(found, list):
+            raise StateError(self.path, 'is no history of versions and is left as it is; '
+                                        'change version_history_path')
+        return found or []
+
+    def _begins_like_ours(self) -> bool:
+        try:
+            begin = read_bytes(self.path, MAX_JSON_BYTES, follow=False)[:100].strip(b' \n\0')
+        except (OSError, Unreadable):
+            return False
+        return not begin or begin.startswith(b'[')

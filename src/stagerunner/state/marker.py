@@ -53,6 +53,16 @@ def marker_name(task: str) -> str:
     return f'.{task}.done'
 
 
+def task_of_marker(name: str) -> Optional[str]:
+    """Return the task whose marker has this file name, None for any other file.
+
+    >>> task_of_marker('.work.done'), task_of_marker('work.done')
+    ('work', None)
+    """
+    is_one = len(name) > 6 and name.startswith('.') and name.endswith('.done')
+    return name[1:-5] if is_one else None
+
+
 def marker_path(output_dir: str, task: str) -> str:
     """Return where the marker of a task lies, given the path of its output folder."""
     return os.path.join(output_dir, marker_name(task))

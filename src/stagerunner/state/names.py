@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import os
+import re
+from typing import Iterator
 from typing import List
+from typing import Tuple
 
 from stagerunner.spelling import encode
 from stagerunner.spelling import is_name
 
 FOLDER = 'state'
+
+#: Files that belong to one run, and others that may be thrown away.
+_OF_A_RUN = re.compile(r'(?:run|metrics)_(.+)\.(?:json|prom)')
+_RECORD = re.compile(r'(?:stage|checkpoint|progress|retry)_.+\.json|(?:index|pipeline_checkpoint)'
+                     r'\.json(?:\.journal)?|report\.html|.+\.corrupt-[0-9]+|.+\.[0-9]+-[0-9]+\.tmp')
+
+#: What is set aside of these, or half-written, is looked at before it goes.
+_KEPT = ('audit_', 'items_', 'workqueue')
+
+_BUG_LOG = re.compile(r'bug-[0-9]+\.log')
+_BINDING = re.compile(r'checkpoint_(.+)\.json')
+_JOURNAL = re.compile(r'items_(.+)\.jsonl')
 
 
 class StateNames:
@@ -50,6 +65,14 @@ class StateNames:
         return sorted(run_id for name, run_id in found if is_name(run_id)
                       and os.path.basename(self.audit(run_id)) == name)
 
+    def report(self, run_id: str) -> str:
+        """The report of a run."""
+        return os.path.join(self.folder, f'report_{run_id}.html')
+
+    def live_report(self) -> str:
+        """The report of the last run that lasted a while, as far as it had come."""
+        return os.path.join(self.folder, 'report.html')
+
     def stage(self, task: str) -> str:
         """The last result of a task, for people."""
         return os.path.join(self.folder, f'stage_{task}.json')
@@ -73,6 +96,14 @@ class StateNames:
     def log(self, run_id: str, task: str, attempt: int) -> str:
         """What one attempt printed."""
         return os.path.join(self.logs(run_id), f'{task}.{attempt}.log')
+
+    def hook_log(self, run_id: str, hook: str) -> str:
+        """What a command printed that was called at the end of a run."""
+        return os.path.join(self.logs(run_id), f'hook_{hook}.log')
+
+    def hook_input(self, run_id: str, hook: str) -> str:
+        """What it was told."""
+        return os.path.join(self.logs(run_id), f'hook_{hook}.json')
 
     def bug_log(self) -> str:
         """Where the traceback of a bug in the runner goes."""
@@ -132,6 +163,50 @@ class StateNames:
                     # Another run has just removed it.
                     continue
         return [run_id for _, run_id in sorted(found)]
+
+    def records(self) -> Iterator[Tuple[str, str]]:
+        """Yield what decides nothing and may go: paths, and ids where a file is of one run.
+
+        Neither the audit is among it nor the queue, the quotas and the journals of items.
+        """
+        try:
+            names = sorted(os.listdir(self.folder))
+        except OSError:
+            return
+        for name in names:
+            found = _OF_A_RUN.fullmatch(name)
+            if found and is_name(found.group(1)):
+                yield os.path.join(self.folder, name), found.group(1)
+            elif _RECORD.fullmatch(name) and not name.startswith(_KEPT):
+                yield os.path.join(self.folder, name), ''
+
+    def log_folders(self) -> Iterator[Tuple[str, str]]:
+        """Yield what lies among the logs and is ours: folders with their run, logs of bugs."""
+        top = os.path.dirname(self.logs('x'))
+        try:
+            entries = sorted(os.scandir(top), key=lambda entry: entry.name)
+        except OSError:
+            return
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False) and is_name(entry.name):
+                yield entry.path, entry.name
+            elif _BUG_LOG.fullmatch(entry.name):
+                yield entry.path, ''
+
+    def bindings(self) -> Iterator[Tuple[str, str]]:
+        """Yield what binds the progress of tasks: paths and tasks."""
+        for path, _ in self.records():
+            found = _BINDING.fullmatch(os.path.basename(path))
+            if found:
+                yield path, found.group(1)
+
+    def journals(self) -> List[str]:
+        """Return the stages that have a journal of items, by name."""
+        try:
+            found = map(_JOURNAL.fullmatch, os.listdir(self.folder))
+        except OSError:
+            return []
+        return sorted(name.group(1) for name in found if name and is_name(name.group(1)))
 
     def relative(self, path: str) -> str:
         """Return a path of this folder as people write it: `state/…`."""

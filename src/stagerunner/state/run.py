@@ -27,7 +27,8 @@ RUNNING, COMPLETED, FAILED, INTERRUPTED = 'running', 'completed', 'failed', 'int
 
 
 #: Keys of a record whose values are text.
-_TEXTS = ('pipeline', 'version', 'startedAt', 'endedAt', 'state', 'host', 'firstFailure')
+_TEXTS = ('pipeline', 'version', 'startedAt', 'endedAt', 'state', 'host', 'firstFailure',
+          'auditHead')
 
 
 class RunRecord(NamedTuple):
@@ -45,6 +46,8 @@ class RunRecord(NamedTuple):
     isolation: Optional[Dict[str, Any]] = None
     #: The last entry of the audit's journal of heads when the run had ended.
     audit_head: Optional[str] = None
+    #: How the command that is called at the end of a run ended.
+    hook: Optional[Dict[str, Any]] = None
 
 
 def not_looked_at(mode: str = 'auto') -> Dict[str, Any]:
@@ -62,7 +65,7 @@ def _to_json(record: RunRecord) -> Dict[str, Any]:
             'startedAt': record.started_at, 'endedAt': record.ended_at, 'state': record.state,
             'pid': record.pid, 'host': record.host, 'runnerVersion': __version__,
             'firstFailure': record.first_failure, 'isolation': record.isolation,
-            'auditHead': record.audit_head}
+            'auditHead': record.audit_head, 'hook': record.hook}
 
 
 def read_run(names: StateNames, run_id: str) -> Optional[RunRecord]:
@@ -73,10 +76,11 @@ def read_run(names: StateNames, run_id: str) -> Optional[RunRecord]:
     pipeline, began, state = texts['pipeline'], texts['startedAt'], texts['state']
     if pipeline is None or began is None or state is None:
         return None
-    pid = found.get('pid')
+    pid, isolation = found.get('pid'), found.get('isolation')
     return RunRecord(run_id, pipeline, texts['version'] or '', began, texts['endedAt'], state,
                      pid if isinstance(pid, int) else 0, texts['host'] or '',
-                     texts['firstFailure'])
+                     texts['firstFailure'],
+                     isolation if isinstance(isolation, dict) else None, texts['auditHead'])
 
 
 def known_runs(names: StateNames) -> List[RunRecord]:
@@ -129,7 +133,8 @@ def is_dead(root: str, run_id: str) -> bool:
 
 def forget_run(names: StateNames, run_id: str) -> None:
     """Remove the figures and logs of a former run with this id; its record is about to be new."""
-    for path in (names.metrics(run_id), names.textfile(run_id), names.logs(run_id)):
+    for path in (names.metrics(run_id), names.textfile(run_id), names.logs(run_id),
+                 names.report(run_id)):
         _remove(path)
 
 
@@ -142,7 +147,7 @@ def forget_old_runs(names: StateNames, root: str, keep: int) -> None:
             continue
         try:
             for path in (names.metrics(run_id), names.textfile(run_id), names.logs(run_id),
-                         names.run(run_id)):
+                         names.report(run_id), names.run(run_id)):
                 remove_tree(path)
         except PermissionError:
             # Somebody reads one of them (Windows): the record stays, the next run tries again.
