@@ -50,23 +50,22 @@ def load(path: str, settings: Settings = _NO_SETTINGS) -> Workspace:
     """
     document = read_document(path, '--pipeline')
     root = os.path.dirname(os.path.abspath(path))
-    pipeline, faults = parse(document, settings.base, settings.per_stage)[1:]
-    if pipeline is not None:
-        faults = disk_faults(root, pipeline)
+    parsed = parse(document, settings.base, settings.per_stage)
+    faults = parsed.faults + disk_faults(root, parsed.outline)
     if faults:
         refuse(path, document, faults)
-    assert pipeline is not None
-    return Workspace(root, pipeline)
+    assert parsed.pipeline is not None
+    return Workspace(root, parsed.pipeline)
 
 
 def read_definition(path: str, settings: Settings = _NO_SETTINGS) -> Workspace:
     """Do the same, but for faults that only the disk can tell: it may be half cleared away."""
     document = read_document(path, '--pipeline')
-    pipeline, faults = parse(document, settings.base, settings.per_stage)[1:]
-    if faults:
-        refuse(path, document, faults)
-    assert pipeline is not None
-    return Workspace(os.path.dirname(os.path.abspath(path)), pipeline)
+    parsed = parse(document, settings.base, settings.per_stage)
+    if parsed.faults:
+        refuse(path, document, parsed.faults)
+    assert parsed.pipeline is not None
+    return Workspace(os.path.dirname(os.path.abspath(path)), parsed.pipeline)
 
 
 def disk_faults(root: str, pipeline: Pipeline) -> List[Fault]:
