@@ -82,7 +82,7 @@ def test_without_json_an_entry_is_about_nothing(queue):
 @pytest.mark.parametrize(('args', 'said'), [
     (('a', '{"x":'), 'JSON: not valid JSON at line 1 column 6: Expecting value'),
     (('a', 'NaN'), 'JSON: NaN is not a JSON number'),
-    (('a', '[{"k": 1, "k": 2}]'), "JSON: [0]: duplicate key 'k'"),
+    (('a', '[{"k": 1, "k": 2}]'), "JSON: duplicate key 'k'"),
     (('', '1'), "row 1: expected a text as artifact_id, got ''"),
     (('a', '--delay', '-1'), 'row 1: expected seconds from 0 to 1e10 as delay_sec, got -1.0'),
     (('a', '--delay', 'nan'), 'row 1: expected seconds from 0 to 1e10 as delay_sec, got nan'),
@@ -136,7 +136,7 @@ def test_bad_lines_are_told_by_their_number_and_nothing_is_imported(workspace, q
         '6: expected an object, got []',
         '7: has no artifact',
         '8: artifact_id must not hold a NUL character',
-        "9: artifact: duplicate key 'k'",
+        "9: duplicate key 'k'",
         ' nothing was imported; mend it and import it again']
     assert queue('stats', '--json').out.startswith('{"queued": 0,')
 
@@ -167,6 +167,13 @@ def test_people_see_how_far_a_long_file_was_read(tmp_path, clock):
     assert screen.getvalue().replace(str(rows), 'rows') == (
         'rows: 8192 lines read\nrows: 16384 lines read\n')
     assert paper.getvalue() == ''
+
+
+def test_a_line_that_nobody_wrote_is_not_read_to_its_end(workspace, queue):
+    rows = workspace.write('rows.jsonl', b'x' * (1 << 26))
+
+    assert queue('import', rows) == (
+        2, '', f'{rows}:1: is longer than 64 MiB; nothing was imported\n')
 
 
 @pytest.mark.parametrize(('name', 'code', 'said'), [
@@ -295,6 +302,13 @@ def test_finished_entries_are_forgotten_by_state_and_age(workspace, queue):
 ])
 def test_what_cannot_be_purged_is_refused(queue, args, said):
     assert queue('purge', *args) == (2, '', f'{said}\n')
+
+
+def test_a_folder_that_cannot_be_made_is_told(workspace, queue):
+    workspace.write('state', 'a file is in the way')
+
+    assert queue('pause') == (
+        5, '', f"{workspace.path('state/workqueue.sqlite.lock')}: not a directory\n")
 
 
 # -- all of them -------------------------------------------------------------------
