@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
-from typing import Dict
-from typing import List
-from typing import Set
-from typing import Tuple
+
+from stagerunner.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Dict
+    from typing import List
+    from typing import Set
+    from typing import Tuple
+
+    _Object = Dict[str, Any]
+else:
+    _Object = dict
 
 #: Deepest nesting, and most digits of a number.
 MAX_DEPTH = 64
 MAX_DIGITS = 1000
 
 
-class Repeated(Dict[str, Any]):
+class Repeated(_Object):
     """A JSON object with duplicate keys, which are kept in `repeated`."""
 
     repeated: Tuple[str, ...] = ()
