@@ -48,6 +48,7 @@ COMMANDS = {
     'report': 'Write the report of a run: one HTML file with everything in it.',
     'status': 'Tell which runs there were, and how far one is that goes on.',
     'logs': 'Show what processors printed, also while they do.',
+    'adopt': 'Record outputs that are there already as current, without running anything.',
     'clean': 'Remove what the runner made and nobody changed.',
     'doctor': 'Tell which fence surrounds processors on this host, and which settings hold.',
 }
