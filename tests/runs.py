@@ -80,7 +80,7 @@ def _task(task: str, status: str, now: float, took_s: float, text: str) -> Itera
         yield TaskDone(task, stamp(now), took_s, 1, 'c' * 64, made={
             'inputs': [[f'data/in/{text}{number}', 'd' * 64] for number in range(12)],
             'outputs': [{'path': f'{text}{number}', 'size': 9, 'sha256': 'e' * 64}
-                        for number in range(12)]})
+                        for number in range(12)], 'outputDir': 'data/out'})
 
 
 def diagram(n_stages: int) -> Diagram:

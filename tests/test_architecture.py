@@ -36,7 +36,7 @@ LEVELS = {
     'report.html.timeline': 2.5, 'report.html.summary': 8.41, 'report.html.stages': 8.42,
     'report.html.page': 8.43, 'report.accounts': 8.44, 'report.watched': 8.45,
     'report.dashboard': 1,
-    'evidence': 4.1, 'commands.report': 9,
+    'evidence': 4.1, 'commands.report': 9, 'report.comparison': 8.44, 'commands.diff': 9.1,
     'imports': 1.5, 'spelling': 1.5, 'documents': 1.5, 'keys': 1.55, 'rules': 1.6,
     'oslocks': 1.9, 'locks': 2, 'definition': 2, 'offline': 2, 'processor': 2,
     'report.metrics': 2.6, 'isolation': 2, 'flushing': 2.5, 'settings': 2,

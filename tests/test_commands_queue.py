@@ -82,7 +82,7 @@ def test_without_json_an_entry_is_about_nothing(queue):
 @pytest.mark.parametrize(('args', 'said'), [
     (('a', '{"x":'), 'JSON: not valid JSON at line 1 column 6: Expecting value'),
     (('a', 'NaN'), 'JSON: NaN is not a JSON number'),
-    (('a', '[{"k": 1, "k": 2}]'), "JSON: [0]: duplicate key 'k'"),
+    (('a', '[{"k": 1, "k": 2}]'), "JSON: duplicate key 'k'"),
     (('', '1'), "row 1: expected a text as artifact_id, got ''"),
     (('a', '--delay', '-1'), 'row 1: expected seconds from 0 to 1e10 as delay_sec, got -1.0'),
     (('a', '--delay', 'nan'), 'row 1: expected seconds from 0 to 1e10 as delay_sec, got nan'),
@@ -136,7 +136,7 @@ def test_bad_lines_are_told_by_their_number_and_nothing_is_imported(workspace, q
         '6: expected an object, got []',
         '7: has no artifact',
         '8: artifact_id must not hold a NUL character',
-        "9: artifact: duplicate key 'k'",
+        "9: duplicate key 'k'",
         ' nothing was imported; mend it and import it again']
     assert queue('stats', '--json').out.startswith('{"queued": 0,')
 

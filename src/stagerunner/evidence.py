@@ -20,9 +20,9 @@ from stagerunner.state.marker import output_to_json
 MOST_ENTRIES, MOST_BYTES = 1000, 1000
 
 
-def evidence(parts: Dict[str, Any], outputs: Sequence[Output]) -> Dict[str, Any]:
-    """Return the parts of a key and a manifest as plain JSON of a bounded size."""
-    found = dict(parts, inputs=_bounded(parts['inputs']),
+def evidence(parts: Dict[str, Any], folder: str, outputs: Sequence[Output]) -> Dict[str, Any]:
+    """Return the parts of a key, and a manifest with its folder, as JSON of a bounded size."""
+    found = dict(parts, inputs=_bounded(parts['inputs']), outputDir=folder,
                  outputs=_bounded([output_to_json(output) for output in outputs]))
     for field in ('params', 'env', 'options'):
         found[field] = {name: _small(value) for name, value in parts[field].items()}

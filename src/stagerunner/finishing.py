@@ -211,7 +211,7 @@ class Finisher:
             discard(task.aside)
         return self.result(attempt, entry.ended, DONE)._replace(
             done_at=entry.done_at, is_staged=crop.is_staged, total_lines=total,
-            made=evidence(attempt.facts.parts, crop.outputs))
+            made=evidence(attempt.facts.parts, task.stage.output_dir, crop.outputs))
 
     def _end_progress(self, attempt: Attempt) -> int:
         return self.ground.end_progress(attempt.task, attempt.number, attempt.facts.key,

@@ -21,21 +21,21 @@ class Repeated(Dict[str, Any]):
     repeated: Tuple[str, ...] = ()
 
 
-def parse(data: bytes) -> Any:
+def parse(data: bytes, *, refuses_repeats: bool = False) -> Any:
     """Decode strict JSON, or raise `ValueError` with the place and the fault.
 
     Refused beyond what the `json` module refuses: anything but UTF-8, NaN and
     Infinity, numbers too large for a float, over 1,000 digits, nesting deeper
     than 64, escaped halves of surrogate pairs.  A byte order mark is allowed:
     editors on Windows write one.  Duplicate keys come back as `Repeated`, so
-    that a checker can name their place.
+    that a checker can name their place, unless they are refused too.
     """
     try:
         text = data.decode('utf-8-sig')
     except UnicodeDecodeError as error:
         raise ValueError(f'not UTF-8 at byte {error.start}') from error
     try:
-        value = _DECODER.decode(text)
+        value = (_REFUSING if refuses_repeats else _DECODER).decode(text)
     except json.JSONDecodeError as error:
         what = 'is empty' if not text.strip() else (
             f'not valid JSON at line {error.lineno} column {error.colno}: {error.msg}')
@@ -61,6 +61,13 @@ def _object(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
     return result
 
 
+def _object_of_different_keys(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+    found = _object(pairs)
+    if isinstance(found, Repeated):
+        raise ValueError(f'duplicate key {ascii(found.repeated[0])}')
+    return found
+
+
 def _no_constant(name: str) -> None:
     raise ValueError(f'{name} is not a JSON number')
 
@@ -79,8 +86,9 @@ def _finite(digits: str) -> float:
 
 
 #: Made once: a file of rows asks for it a hundred thousand times.
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant,
-                            parse_int=_whole, parse_float=_finite)
+_DECODER, _REFUSING = (
+    json.JSONDecoder(object_pairs_hook=make, parse_constant=_no_constant, parse_int=_whole,
+                     parse_float=_finite) for make in (_object, _object_of_different_keys))
 
 
 def _check_depth(value: Any, *, has_escapes: bool) -> None:

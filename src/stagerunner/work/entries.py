@@ -11,6 +11,7 @@ from typing import Iterator
 from typing import Mapping
 from typing import Optional
 from typing import Tuple
+from typing import Union
 
 from stagerunner.records import NamedTuple
 
@@ -77,12 +78,18 @@ class Attempt(NamedTuple):
 #: tuple: of a million rows, names would cost a quarter of a second.
 NewEntry = Tuple[str, str, Optional[str], int, int]
 
+#: A row that is to be put in: as people write it, or checked already.
+Row = Union[Mapping[str, Any], NewEntry]
 
-def check_rows(rows: Iterable[Mapping[str, Any]]) -> Iterator[NewEntry]:
-    """Give each row as it is stored; the first with a fault raises `ValueError` and its number."""
+
+def check_rows(rows: Iterable[Row]) -> Iterator[NewEntry]:
+    """Give each row as it is stored; the first with a fault raises `ValueError` and its number.
+
+    What is checked already may be among them.
+    """
     for number, row in enumerate(rows, 1):
         try:
-            yield check_row(row)
+            yield row if isinstance(row, tuple) else check_row(row)
         except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(f'row {number}: {error}') from error
 

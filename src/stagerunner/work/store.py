@@ -34,6 +34,7 @@ from stagerunner.work.entries import KEYS
 from stagerunner.work.entries import Attempt
 from stagerunner.work.entries import Entry
 from stagerunner.work.entries import JobState
+from stagerunner.work.entries import Row
 from stagerunner.work.entries import as_outcome
 from stagerunner.work.entries import check_rows
 from stagerunner.work.entries import micros
@@ -70,7 +71,7 @@ class WorkQueue:
         row = dict(zip(KEYS, (artifact_id, artifact, resolver_hint, priority, delay_sec)))
         return self.enqueue_many([row]) == 1
 
-    def enqueue_many(self, rows: Iterable[Mapping[str, Any]]) -> int:
+    def enqueue_many(self, rows: Iterable[Row]) -> int:
         """Add all of these, or none where one has a fault (`ValueError`); return how many are new.
 
         Each has `artifact_id` and `artifact`, and may have `resolver_hint`,

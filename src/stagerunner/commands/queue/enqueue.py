@@ -7,9 +7,9 @@ from typing import Any
 from stagerunner.commands.queue.opening import answer
 from stagerunner.commands.queue.opening import example
 from stagerunner.commands.queue.opening import opened
-from stagerunner.commands.queue.opening import parse_strictly
 from stagerunner.errors import OK
 from stagerunner.errors import UsageError
+from stagerunner.strictjson import parse
 
 
 def add_arguments(parser: Any) -> None:
@@ -47,6 +47,6 @@ def main(arguments: Any, system: Any) -> int:
 def parse_artifact(text: str) -> Any:
     """Return strict JSON decoded, or raise `UsageError`."""
     try:
-        return parse_strictly(text.encode('utf-8', 'surrogateescape'))
+        return parse(text.encode('utf-8', 'surrogateescape'), refuses_repeats=True)
     except ValueError as error:
         raise UsageError(f'JSON: {error}') from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from typing import Any
-from typing import Dict
 from typing import Iterator
 from typing import List
 from typing import Tuple
@@ -14,12 +13,13 @@ from stagerunner.commands.queue.opening import answer
 from stagerunner.commands.queue.opening import entries
 from stagerunner.commands.queue.opening import example
 from stagerunner.commands.queue.opening import opened
-from stagerunner.commands.queue.opening import parse_strictly
 from stagerunner.errors import OK
 from stagerunner.errors import DefinitionError
 from stagerunner.errors import StateError
 from stagerunner.errors import os_fault
 from stagerunner.schema import printable
+from stagerunner.strictjson import parse
+from stagerunner.work.entries import NewEntry
 from stagerunner.work.entries import check_row
 
 #: So many bad lines are told.
@@ -55,10 +55,10 @@ def main(arguments: Any, system: Any) -> int:
     return OK
 
 
-def read_rows(path: str, system: Any, clock: Clock) -> List[Dict[str, Any]]:
+def read_rows(path: str, system: Any, clock: Clock) -> List[NewEntry]:
     """Return all rows of a file (`-`: of stdin), or raise `DefinitionError` with the bad lines."""
     shown = 'stdin' if path == '-' else path
-    found: List[Dict[str, Any]] = []
+    found: List[NewEntry] = []
     faults: List[str] = []
     next_s = clock.monotonic() + PROGRESS_S
     for number, line in _lines(path, shown, system):
@@ -70,7 +70,7 @@ def read_rows(path: str, system: Any, clock: Clock) -> List[Dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            found.append(_row(line))
+            found.append(_entry(line))
         except (TypeError, ValueError) as error:
             said = printable(str(error)).replace(' at line 1 column', ' at column')
             faults.append(f'{shown}:{number}: {said}')
@@ -82,12 +82,11 @@ def read_rows(path: str, system: Any, clock: Clock) -> List[Dict[str, Any]]:
     return found
 
 
-def _row(line: bytes) -> Dict[str, Any]:
-    row = parse_strictly(line.rstrip(b'\r\n'))
-    check_row(row)
-    if '\0' in row['artifact_id']:
+def _entry(line: bytes) -> NewEntry:
+    entry = check_row(parse(line.rstrip(b'\r\n'), refuses_repeats=True))
+    if '\0' in entry[0]:
         raise ValueError('artifact_id must not hold a NUL character')
-    return dict(row)
+    return entry
 
 
 def _lines(path: str, shown: str, system: Any) -> Iterator[Tuple[int, bytes]]:

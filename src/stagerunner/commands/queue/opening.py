@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 from typing import Dict
 from typing import Iterator
-from typing import List
 from typing import Optional
 
 from stagerunner.documents import read_document
@@ -17,12 +16,8 @@ from stagerunner.errors import UsageError
 from stagerunner.errors import os_fault
 from stagerunner.files import make_folder
 from stagerunner.files import try_stat
-from stagerunner.schema import AnyJson
-from stagerunner.schema import Fault
-from stagerunner.schema import place_text
 from stagerunner.schema import printable
 from stagerunner.state.names import StateNames
-from stagerunner.strictjson import parse
 from stagerunner.work.entries import Entry
 from stagerunner.work.store import WorkQueue
 
@@ -71,17 +66,6 @@ def opened_if_there(arguments: Any) -> Iterator[Optional[WorkQueue]]:
         return
     with opened(arguments) as queue:
         yield queue
-
-
-def parse_strictly(data: bytes) -> Any:
-    """Return strict JSON decoded; `ValueError` says what is wrong with it, on one line."""
-    value = parse(data)
-    faults: List[Fault] = []
-    AnyJson().check(value, (), faults)
-    if faults:
-        place = place_text(faults[0].where)
-        raise ValueError(f'{place}: {faults[0].message}' if place else faults[0].message)
-    return value
 
 
 def as_json(entry: Entry) -> Dict[str, Any]:

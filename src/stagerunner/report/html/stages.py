@@ -242,15 +242,16 @@ def _made(stage: StageStory, most: int) -> Iterator[str]:
             yield (f'<h3>{title}</h3><p>{code(entries.get("count"))} files, digest of all '
                    f'{code(entries.get("digest"))}</p>')
         elif isinstance(entries, list) and entries:
+            folder = f'{made.get("outputDir")}/' if key == 'outputs' else ''
             yield f'<h3>{title}</h3>' + bullets(
-                [_file(entry) for entry in entries[:most]], len(entries))
+                [_file(entry, folder) for entry in entries[:most]], len(entries))
 
 
-def _file(entry: Any) -> str:
+def _file(entry: Any, folder: str) -> str:
     if isinstance(entry, dict):
         number = entry.get('size')
         shown = size(number if isinstance(number, int) else None)
-        return (f'{code(entry.get("path"))} <span class="soft">{shown}, '
+        return (f'{code(folder + str(entry.get("path")))} <span class="soft">{shown}, '
                 f'{code(entry.get("sha256"))}</span>')
     if isinstance(entry, list) and len(entry) == 2:
         return f'{code(entry[0])} <span class="soft">{code(entry[1])}</span>'
