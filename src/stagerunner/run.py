@@ -20,9 +20,11 @@ from stagerunner.events import TaskPlanned
 from stagerunner.events import Warned
 from stagerunner.facts import Observer
 from stagerunner.fence import AUTO
+from stagerunner.fence import OFF
 from stagerunner.fingerprint import Digests
 from stagerunner.hooks import Caller
 from stagerunner.hooks import Hooks
+from stagerunner.jobs import start_environment
 from stagerunner.launch.job import Launcher
 from stagerunner.ledger import Ledger
 from stagerunner.permits import Permits
@@ -76,6 +78,12 @@ class Request(NamedTuple):
     groups: Sequence[Group] = ()
     #: What the records of the audit are authenticated with.
     audit_key: Optional[Key] = None
+
+    @property
+    def is_going_to_work(self) -> bool:
+        """False where as far as is known there is nothing to be done."""
+        found = self.standing
+        return found is None or found.known is None or bool(found.changed())
 
 
 class Parts(NamedTuple):
@@ -188,6 +196,9 @@ def _run_tasks(request: Request, parts: Parts, occasion: Occasion, emit: Broadca
               request.circuit_breaker), parts.spread, emit.idle))
     staleness = Staleness(observer, emit)
     try:
+        if request.is_going_to_work and request.isolation != OFF:
+            # It takes a while to be ready, and there is enough to be done meanwhile.
+            parts.launcher.prepare(request.python, start_environment(parts.environment))
         expand_known(selection.groups)
         performer.require_isolation()
         source.check(selection, observer)
