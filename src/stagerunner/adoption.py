@@ -144,7 +144,7 @@ class Adoption:
             write_json(marker_path(task.output_dir, task.name), to_json(marker), durable=True)
         for task, marker in found:
             self.emit(TaskAdopted(task.name, marker.done_at, marker.key, len(marker.outputs),
-                                  evidence(marker.parts, marker.outputs, marker.output_dir)))
+                                  evidence(marker.parts, marker.output_dir, marker.outputs)))
 
 
 def _matching(folder: str, pattern: str) -> List[str]:
