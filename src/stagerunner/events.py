@@ -202,6 +202,17 @@ class TaskDone(NamedTuple):
     made: Dict[str, Any] = {}
 
 
+class TaskAdopted(NamedTuple):
+    """Outputs that were there already were recorded as those of a task; nothing was run."""
+
+    task: str
+    at: str
+    key: str
+    outputs: int
+    #: What its key was made of, and its outputs, as `evidence` has them.
+    made: Dict[str, Any] = {}
+
+
 class TaskFailed(NamedTuple):
     """A task failed for good; `log` is the path of what its last attempt printed, or empty."""
 

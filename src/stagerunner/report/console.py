@@ -18,6 +18,7 @@ from stagerunner.events import RunEnded
 from stagerunner.events import Sink
 from stagerunner.events import StageEnded
 from stagerunner.events import StageExpanded
+from stagerunner.events import TaskAdopted
 from stagerunner.events import TaskBlocked
 from stagerunner.events import TaskDone
 from stagerunner.events import TaskFailed
@@ -216,6 +217,8 @@ _LINES: Dict[type, Callable[[Any], str]] = {
         f'[RETRY] {event.task} attempt {event.attempt} of {event.max_attempts} in '
         f'{event.delay_s:.3g}s ({event.error_class}: {_headline(event.error)})'),
     TaskFailed: _failed,
+    TaskAdopted: lambda event: (f'[ADOPT] {event.task} ({event.outputs} '
+                                f'output{"" if event.outputs == 1 else "s"})'),
     TaskBlocked: lambda event: f'[BLOCKED] {event.task} ({event.why})',
     TaskWaiting: lambda event: f'[WAIT] {event.task} (nothing left of {printable(event.name)})',
     TaskPlanned: lambda event: (
