@@ -12,6 +12,7 @@ from typing import Tuple
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
 from stagerunner.clock import stamp
+from stagerunner.environment import Inherited
 from stagerunner.events import Event
 from stagerunner.events import RunStarted
 from stagerunner.events import Sink
@@ -179,9 +180,9 @@ def _run_tasks(request: Request, parts: Parts, occasion: Occasion, emit: Broadca
     source = parts.source
     selection = source.select(groups, request.wanted)
     observer = _observer(request, parts)
-    setting = Setting(workspace.root, request.run_id, request.python, parts.environment,
-                      occasion.holder(stamp(parts.clock.now())), request.isolation,
-                      selection.forced, request.workers)
+    setting = Setting(workspace.root, request.run_id, request.python,
+                      Inherited(parts.environment), occasion.holder(stamp(parts.clock.now())),
+                      request.isolation, selection.forced, request.workers)
     permits = Permits(workspace.root, parts.clock, request.rates)
     performer = Attempts(setting, observer, parts.launcher, parts.clock, emit, groups,
                          source.holds(workspace.root, permits, parts.clock, setting.holder))

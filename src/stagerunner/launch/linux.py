@@ -44,6 +44,9 @@ SEED = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'seed.py')
 _START_UP = ('PYTHON', 'LD_', 'LC_', 'LANG', 'MALLOC', 'TZ', 'GLIBC_', 'HOME',
              '__PYVENV_LAUNCHER__', 'COVERAGE_', 'COV_CORE_')
 
+#: How the system has names; `os.fsencode` does the same in four times the time.
+_NAMES = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+
 #: So many rounds of killing; what is there after them cannot be killed.
 _SWEEPS = 400
 
@@ -287,9 +290,9 @@ class _Kept(Piped):
 def in_bytes(value: Any) -> Any:
     """Return paths and variables as the system has them: a keeper may spell text otherwise."""
     if isinstance(value, str):
-        return os.fsencode(value)
+        return value.encode(*_NAMES)
     if isinstance(value, dict):
-        return {os.fsencode(name): os.fsencode(text) for name, text in value.items()}
+        return {name.encode(*_NAMES): text.encode(*_NAMES) for name, text in value.items()}
     return value if value is None else [in_bytes(part) for part in value]
 
 
