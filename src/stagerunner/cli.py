@@ -37,7 +37,7 @@ COMMANDS = {
     'graph': 'Draw the stages of a pipeline and what waits for what.',
     'validate': 'Check a definition, its config and its processors, and run nothing.',
     'schema': 'Print the JSON Schema of a definition or a config, for editors.',
-    'verify': 'Hold published outputs against their manifests, or make them again and compare.',
+    'verify': 'Hold outputs against their manifests, or make them again and compare.',
     'audit verify': 'Say whether the audit is as it was written, and what is not.',
     'queue enqueue': 'Put one entry into the durable queue; one that is there already stays.',
     'queue import': 'Put all rows of a file into the durable queue, or none of them.',
