@@ -38,6 +38,8 @@ COMMANDS = {
     'validate': 'Check a definition, its config and its processors, and run nothing.',
     'schema': 'Print the JSON Schema of a definition or a config, for editors.',
     'verify': 'Hold outputs against their manifests, or make them again and compare.',
+    'trace': 'Say where a published file came from, back to the source files.',
+    'impact': 'Say which tasks and outputs would change if a file changed.',
     'audit verify': 'Say whether the audit is as it was written, and what is not.',
     'queue enqueue': 'Put one entry into the durable queue; one that is there already stays.',
     'queue import': 'Put all rows of a file into the durable queue, or none of them.',
