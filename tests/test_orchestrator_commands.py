@@ -114,6 +114,21 @@ def test_a_checkpoint_file_that_is_something_else_is_left_alone(reviewed, main, 
     assert (reviewed.tree('bin'), reviewed.read('pipeline.json')) == before
 
 
+def test_a_dry_run_leaves_the_checkpoint_of_a_real_run_alone(reviewed, main):
+    """Bug: the simulated one took its place, and what items had come to was gone."""
+    main('--checkpoint-file', 'kept.json')
+    kept = reviewed.read('kept.json')
+
+    told = main('--dry-run', '--checkpoint-file', 'kept.json')
+    again = [main('--dry-run', '--checkpoint-file', 'simulated.json') for _ in range(2)]
+
+    assert told.code == 0 and reviewed.read('kept.json') == kept
+    assert told.err == ('warning: kept.json: is the checkpoint of a real run and is left as it '
+                        'is; name another file\n')
+    assert [done.err for done in again] == ['', '']
+    assert reviewed.json('simulated.json')['dry_run'] is True
+
+
 @MISTAKES
 def test_a_history_that_is_something_else_is_left_alone(reviewed, main, name, said):
     """Bug: it was set aside, with all processors in it, and a missing folder failed at the end."""

@@ -311,6 +311,9 @@ def test_a_bug_in_a_sink_is_not_hidden(engine):
     with pytest.raises(ZeroDivisionError):
         engine.run(sinks=[ListSink(TaskDone, ZeroDivisionError())])
 
+    # Bug: its record said `running` for ever.
+    assert (record(engine)['state'], record(engine)['endedAt']) == ('failed', NOON)
+
     lock = try_lock(run_lock(str(engine.workspace.root), 'r1'))
     assert lock is not None
     lock.release()

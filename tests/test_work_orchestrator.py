@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 from typing import Iterator
@@ -179,6 +180,35 @@ def test_a_lease_is_kept_alive_for_longer_than_it_lasts(queue, tmp_path):
     pipeline.go.set()
     assert orchestrator.stop() is True
     assert queue.stats()['done'] == 1
+
+
+def test_who_wants_to_know_is_told_how_many_entries_are_where(queue):
+    """At once, and then a second apart: not with every entry that is handed out."""
+    fill(queue, 20)
+    told: List[Any] = []
+    orchestrator = Orchestrator(OrchestratorConfig(max_workers=2), queue, Collecting(),
+                                on_stats=told.append)
+    began_s = time.monotonic()
+
+    assert orchestrator.drain() is True
+
+    assert told[0] == {'queued': 20, 'in_progress': 0, 'done': 0, 'skipped': 0, 'error': 0,
+                       'total': 20}
+    assert len(told) <= 1 + (time.monotonic() - began_s)
+
+
+@pytest.mark.slow
+def test_statistics_are_told_while_everybody_is_busy(queue):
+    fill(queue, 3)
+    told: List[Any] = []
+    pipeline = Blocking()
+    orchestrator = Orchestrator(OrchestratorConfig(max_workers=1), queue, pipeline,
+                                on_stats=told.append)
+    orchestrator.start()
+
+    wait_until(lambda: told and told[-1]['in_progress'] == 2)
+    pipeline.go.set()
+    assert orchestrator.drain() is True
 
 
 @pytest.mark.parametrize('name', ['lease', 'ack', 'heartbeat'])

@@ -462,15 +462,41 @@ def tree(folder: Path) -> Any:
 
 @pytest.mark.parametrize('step_s', [-10 * YEAR_S, -3600, 0, 3600, 10 * YEAR_S])
 def test_setting_the_clock_neither_ends_a_lease_nor_prolongs_it(queue, clock, step_s):
+    """Nor what was delayed, or waits for another attempt."""
     fill(queue, 'a')
     fill(queue, 'later', delay_sec=60)
+    fill(queue, 'again', priority=-1)
     leased(queue)
+    queue.fail_and_retry(3, 60, 3, 'x')
     clock.set_wall(clock.now() + step_s)
 
     clock.advance(59)
     assert leased(queue) == []
     clock.advance(1)
+    assert leased(queue) == ['a', 'later', 'again']
+
+
+def test_a_clock_that_stands_still_neither_prolongs_a_lease_nor_ends_it(queue, clock):
+    fill(queue, 'a')
+    fill(queue, 'later', delay_sec=60)
+    leased(queue)
+
+    clock.monotonic_s += 59
+    assert leased(queue) == []
+    clock.monotonic_s += 1
     assert leased(queue) == ['a', 'later']
+
+
+def test_a_clock_that_is_set_all_the_time_neither_prolongs_a_lease_nor_ends_it(queue, clock):
+    fill(queue, 'a')
+    leased(queue)
+    for number in range(59):
+        clock.advance(1)
+        clock.set_wall(clock.now() + (11 if number % 2 else -11))
+        assert leased(queue) == []
+
+    clock.advance(1)
+    assert leased(queue) == ['a']
 
 
 @pytest.mark.parametrize('boot', [pytest.param('two', id='other-boot'),
@@ -534,45 +560,3 @@ def test_of_many_threads_each_entry_goes_to_one(queue):
         thread.join()
 
     assert sorted(got) == sorted(f'e{number}' for number in range(40))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('seed', range(8))
-def test_whatever_happens_no_entry_is_lost_or_finished_twice(path, clock, rng, seed):
-    """A model of what each worker holds, beside the real queue: invariants after each step."""
-    rng.seed(seed)
-    queue = WorkQueue(path, clock=clock, boot='one')
-    names, held, ended = set(), {}, {}
-    for _ in range(120):
-        action = rng.choice(['put', 'lease', 'lease', 'ack', 'fail', 'back', 'time', 'step'])
-        if action == 'put':
-            name = f'e{rng.randrange(30)}'
-            assert queue.enqueue(name, 1, priority=rng.randrange(3)) is (name not in names)
-            names.add(name)
-        elif action == 'lease':
-            for job in queue.lease('w', 2, 60):
-                assert job['id'] not in ended and job['attempts'] <= 3
-                held.setdefault(job['id'], []).append(job['token'])
-        elif action == 'time':
-            clock.advance(rng.choice([1, 30, 61]))
-        elif action == 'step':
-            clock.set_wall(clock.now() + rng.choice([-YEAR_S, -3600, 3600, YEAR_S]))
-        elif held:
-            job_id = rng.choice(sorted(held))
-            token = rng.choice(held[job_id])
-            try:
-                if action == 'ack':
-                    queue.ack(job_id, 'done', token=token)
-                    assert job_id not in ended
-                    ended[job_id] = token
-                elif action == 'fail':
-                    queue.fail_and_retry(job_id, 10, 3, 'x', token=token)
-                else:
-                    queue.hand_back(job_id, token=token)
-                assert token == held[job_id][-1]
-            except LeaseLost:
-                pass
-        stats = queue.stats()
-        assert stats['total'] == len(names)
-        assert stats['done'] == len(ended)
-    queue.close()

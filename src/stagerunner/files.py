@@ -12,7 +12,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import itertools
-import json
 import os
 import stat
 import sys
@@ -34,6 +33,7 @@ from stagerunner.sharing import open_to_flush
 from stagerunner.sharing import patiently
 from stagerunner.sharing import remove_file
 from stagerunner.sharing import remove_folder
+from stagerunner.strictjson import in_lines
 from stagerunner.strictjson import parse
 
 #: Largest JSON file that is read, in bytes.
@@ -78,8 +78,7 @@ def stat_of(found: os.stat_result) -> Stat:
 
 def write_json(path: str, value: Any, *, durable: bool) -> None:
     """Put `value` at `path` as a whole, or raise `StateError` and leave what was there."""
-    text = json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False)
-    write_bytes(path, text.encode('utf-8') + b'\n', durable=durable)
+    write_bytes(path, in_lines(value).encode('utf-8') + b'\n', durable=durable)
 
 
 def write_bytes(path: str, data: bytes, *, durable: bool) -> None:

@@ -21,11 +21,8 @@ from stagerunner.clock import Stop
 from stagerunner.clock import stamp
 from stagerunner.errors import OK
 from stagerunner.errors import STATE
-from stagerunner.errors import DefinitionError
-from stagerunner.errors import IsolationError
 from stagerunner.errors import LockTimeout
 from stagerunner.errors import StateError
-from stagerunner.errors import UsageError
 from stagerunner.errors import os_fault
 from stagerunner.events import MATCHED
 from stagerunner.events import Event
@@ -193,8 +190,9 @@ class Session:
             except StateError:
                 self._give_up(self.sinks, emit)
                 raise
-            except (IsolationError, UsageError, DefinitionError):
-                # Nobody was told of a start, so nobody is told of an end.
+            except Exception:
+                # Refused before anybody was told of a start; or a bug of ours, after which no
+                # sink is to be trusted, but nobody is to take the run for one that goes on.
                 self._give_up((), None)
                 raise
             sweep(names, root)

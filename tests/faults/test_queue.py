@@ -71,6 +71,41 @@ queue.close()
 '''
 
 
+#: Does everything at random, as fast as it can, beside others who do the same.
+MIXED = '''\
+import random
+import sys
+sys.path.insert(0, sys.argv[1])
+from stagerunner.queue import LeaseLost
+from stagerunner.queue import WorkQueue
+name = sys.argv[3]
+queue = WorkQueue(sys.argv[2])
+rng = random.Random(int(name))
+print('ready', flush=True)
+sys.stdin.readline()
+held = []
+for number in range(int(sys.argv[4])):
+    act = rng.randrange(10)
+    if act < 3:
+        queue.enqueue(f'{name}-{number}', number, priority=act)
+    elif act < 5:
+        held += queue.lease(name, 2, 60)
+    elif act < 8 and held:
+        job = held.pop()
+        if act < 7:
+            queue.ack(job['id'], 'done', token=job['token'])
+        else:
+            queue.fail_and_retry(job['id'], 0, 3, 'x', token=job['token'])
+    elif act == 8:
+        queue.heartbeat(name, 60)
+    else:
+        stats = queue.stats()
+        assert stats.pop('total') == sum(stats.values())
+queue.close()
+print(*(job['artifact_id'] for job in held))
+'''
+
+
 def start(program: str, path: str, *args: Any, **streams: Any) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, '-S', '-E', '-c', program, str(SOURCE), path, *map(str, args)],
@@ -88,6 +123,7 @@ def all_at_once(program: str, path: str, n: int, *args: Any) -> List[List[str]]:
         process.stdin.flush()
     ended = [process.communicate(timeout=PATIENCE_S) for process in processes]
     assert [process.returncode for process in processes] == [0] * n, ended
+    assert [err for _, err in ended] == [''] * n
     return [out.split() for out, _ in ended]
 
 
@@ -121,12 +157,31 @@ def test_of_processes_that_put_in_the_same_each_entry_is_new_to_one(tmp_path: Pa
                                                                     size: int) -> None:
     path = str(tmp_path / 'queue.db')
 
-    new = all_at_once(ENQUEUEING, path, 4, size)
+    new = all_at_once(ENQUEUEING, path, 8 if size > 100 else 4, size)
 
     assert sorted(map(int, sum(new, []))) == list(range(size))
     queue = WorkQueue(path)
     assert queue.stats()['total'] == size
     queue.close()
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+@pytest.mark.parametrize(('n_processes', 'n_each'), [
+    pytest.param(5, 20, id='sample'),
+    pytest.param(16, 300, id='full', marks=pytest.mark.campaign)])
+def test_many_processes_that_do_everything_at_once_meet_no_locked_file(tmp_path, n_processes,
+                                                                       n_each):
+    path = str(tmp_path / 'queue.db')
+
+    held = sum(all_at_once(MIXED, path, n_processes, n_each), [])
+
+    queue = WorkQueue(path)
+    assert sorted(entry.artifact_id for entry in queue.entries('in_progress', limit=10_000)) \
+        == sorted(held)
+    assert queue.refused() == 0
+    queue.close()
+    assert integrity(path) == 'ok'
 
 
 @sizes(6, 60)

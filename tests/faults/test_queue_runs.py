@@ -123,7 +123,7 @@ def test_every_entry_is_done_once_whatever_happens_to_its_runners(
     """
     need_linux()
     tally, rng = Tally('queue runs', SEED), random.Random(SEED)
-    names = [f'e{number}' for number in range(4 * size)]
+    names = [f'e{number}' for number in range(8 * size)]
     workspace = make(tmp_path / 'w', install, {name: {'name': name} for name in names})
     runners = [start(install, workspace) for _ in range(3)]
     try:

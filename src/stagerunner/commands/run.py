@@ -43,12 +43,14 @@ from stagerunner.run import Parts
 from stagerunner.run import Request
 from stagerunner.run import execute
 from stagerunner.run import foretell
+from stagerunner.schema import printable
 from stagerunner.selection import Wanted
 from stagerunner.session import new_run_id
 from stagerunner.standing import Standing
 from stagerunner.standing import config_of
 from stagerunner.standing import stand
 from stagerunner.state.checkpoint import SimulatedCheckpoint
+from stagerunner.state.checkpoint import is_of_a_run
 from stagerunner.state.history import VersionHistory
 from stagerunner.state.names import StateNames
 from stagerunner.state.run import unfinished_run
@@ -176,7 +178,10 @@ def _rehearse(request: Request, parts: Parts, arguments: Any, system: Any,
     if arguments.log_file:
         sinks.append(_log_file(arguments, loaded, parts.clock))
         sinks[-1].receive(Warned('', 'DRY-RUN MODE ENABLED'))
-    if arguments.checkpoint_file:
+    if arguments.checkpoint_file and is_of_a_run(arguments.checkpoint_file):
+        system.err.line(f'warning: {printable(arguments.checkpoint_file)}: is the checkpoint of a '
+                        f'real run and is left as it is; name another file')
+    elif arguments.checkpoint_file:
         stages = request.workspace.pipeline.stages
         sinks.append(SimulatedCheckpoint(
             os.path.abspath(str(arguments.checkpoint_file)), request.run_id, parts.clock,

@@ -44,6 +44,9 @@ SEED = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'seed.py')
 _START_UP = ('PYTHON', 'LD_', 'LC_', 'LANG', 'MALLOC', 'TZ', 'GLIBC_', 'HOME',
              '__PYVENV_LAUNCHER__', 'COVERAGE_', 'COV_CORE_')
 
+#: How the system has names; `os.fsencode` does the same in four times the time.
+_NAMES = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+
 #: So many rounds of killing; what is there after them cannot be killed.
 _SWEEPS = 400
 
@@ -91,6 +94,8 @@ class LinuxLauncher(PosixLauncher):
         super().__init__(clock, stop)
         self.is_warm = is_warm
         self.idle: List[KeeperHandle] = []
+        #: A keeper that was started for the first job and has not reported yet.
+        self.coming: Optional[KeeperHandle] = None
         self.busy: List[KeeperHandle] = []
         self.is_adopting = False
         #: Processes that were below this one before the launcher began; never touched.
@@ -114,14 +119,28 @@ class LinuxLauncher(PosixLauncher):
             if keeper.kind == kind:
                 self.idle.remove(keeper)
                 return keeper
-        return start_keeper(kind, job.env)
+        return self._new(kind, job.env)
+
+    def _new(self, kind: Kind, env: Dict[str, str]) -> KeeperHandle:
+        coming, self.coming = self.coming, None
+        if coming is not None and coming.kind != kind:
+            coming.close()
+            coming = None
+        return (coming or begin_keeper(kind, env)).ready()
+
+    def prepare(self, python: str, env: Dict[str, str]) -> None:
+        try:
+            self.coming = begin_keeper(Kind(python, True, start_up_variables(env)), env)
+        except OSError:
+            # Told when there is a job that needs it.
+            pass
 
     def fence(self, python: Optional[str], env: Dict[str, str]) -> Fence:
         kind = Kind(python or sys.executable, True, start_up_variables(env))
         for keeper in self.idle + self.busy:
             if keeper.kind == kind:
                 return keeper.fence
-        self.idle.append(start_keeper(kind, env))
+        self.idle.append(self._new(kind, env))
         return self.idle[-1].fence
 
     def finish(self, running: Piped) -> Exit:
@@ -138,9 +157,9 @@ class LinuxLauncher(PosixLauncher):
         return ended
 
     def close(self) -> None:
-        for keeper in self.idle + self.busy:
+        for keeper in [*self.idle, *self.busy, *([self.coming] if self.coming else [])]:
             keeper.close()
-        self.idle, self.busy = [], []
+        self.idle, self.busy, self.coming = [], [], None
         if self.is_adopting:
             adopt_orphans(is_adopting=False)
             self.is_adopting = False
@@ -150,12 +169,27 @@ class LinuxLauncher(PosixLauncher):
 class KeeperHandle:
     """The runner's end of one keeper."""
 
-    def __init__(self, kind: Kind, process: Any, channel: Any, fence: Fence):
+    def __init__(self, kind: Kind, process: Any, channel: Any):
         self.kind = kind
         self.process = process
         self.channel = channel
-        self.fence = fence
+        self.fence = Fence()
         self.is_lost = False
+
+    def ready(self) -> KeeperHandle:
+        """Wait for the report of a keeper that was begun; raises `OSError` when none comes."""
+        import select
+
+        is_there = select.select([self.channel], [], [], _READY_S)[0]
+        message = self.channel.receive()[0] if is_there else None
+        if message is None:
+            self.process.kill()
+            pipe = self.process.stdout
+            said = pipe.read().decode('utf-8', 'backslashreplace') if pipe else ''
+            self.close()
+            raise OSError(errno.ECHILD, f'its keeper did not start: {said.strip()[-500:]}')
+        self.fence = Fence(*message[1:])
+        return self
 
     def run(self, job: Job, is_warm: bool, now: float) -> _Kept:
         """Hand a job over; raises `OSError` when the keeper is gone."""
@@ -256,9 +290,9 @@ class _Kept(Piped):
 def in_bytes(value: Any) -> Any:
     """Return paths and variables as the system has them: a keeper may spell text otherwise."""
     if isinstance(value, str):
-        return os.fsencode(value)
+        return value.encode(*_NAMES)
     if isinstance(value, dict):
-        return {os.fsencode(name): os.fsencode(text) for name, text in value.items()}
+        return {name.encode(*_NAMES): text.encode(*_NAMES) for name, text in value.items()}
     return value if value is None else [in_bytes(part) for part in value]
 
 
@@ -276,10 +310,9 @@ def _is_readable(channel: Any) -> bool:
     return bool(select.select([channel], [], [], 0)[0])
 
 
-def start_keeper(kind: Kind, env: Dict[str, str]) -> KeeperHandle:
-    """Start a keeper and wait for its report."""
+def begin_keeper(kind: Kind, env: Dict[str, str]) -> KeeperHandle:
+    """Start a keeper, which is going to report when it is ready."""
     import _socket
-    import select
     import subprocess
 
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
@@ -301,16 +334,7 @@ def start_keeper(kind: Kind, env: Dict[str, str]) -> KeeperHandle:
     channel = Channel(ours.detach())
     if kind.is_fenced:
         _send(channel, in_bytes(clean))
-    ready = select.select([channel], [], [], _READY_S)[0]
-    message = channel.receive()[0] if ready else None
-    handle = KeeperHandle(kind, process, channel,
-                          Fence(*message[1:]) if message else Fence())
-    if message is None:
-        process.kill()
-        said = process.stdout.read().decode('utf-8', 'backslashreplace') if process.stdout else ''
-        handle.close()
-        raise OSError(errno.ECHILD, f'its keeper did not start: {said.strip()[-500:]}')
-    return handle
+    return KeeperHandle(kind, process, channel)
 
 
 def adopt_orphans(*, is_adopting: bool = True) -> None:

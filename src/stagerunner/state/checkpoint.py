@@ -58,6 +58,9 @@ from stagerunner.state.snapshots import Snapshots
 #: Between two snapshots for the sake of items lie so many seconds at least.
 _ITEMS_REST_S = 1.0
 
+#: In its first bytes a checkpoint file says whose it is.
+_HEAD = 4096
+
 
 class PipelineCheckpoint(Sink):
     """Keeps the checkpoint file up to date: the one at `path`, or where `names` has it.
@@ -239,11 +242,22 @@ def _claim(path: str) -> None:
         if not os.path.isfile(path):
             raise StateError(path, 'is not a regular file')
         with open(path, 'rb') as file:
-            begin = file.read(4096)
+            begin = file.read(_HEAD)
     except OSError as error:
         raise StateError(path, os_fault(error)) from error
     if begin.strip(b' \n\0') and b'"run_id"' not in begin:
         raise StateError(path, 'is no checkpoint file and is left as it is; name another one')
+
+
+def is_of_a_run(path: str) -> bool:
+    """True for the checkpoint file of a real run, which no rehearsal may replace."""
+    try:
+        with open(path, 'rb') as file:
+            begin = file.read(_HEAD)
+    except OSError:
+        # Who writes there tells what is wrong.
+        return False
+    return b'"run_id"' in begin and b'"dry_run": true' not in begin.partition(b'"stages"')[0]
 
 
 class _Items:

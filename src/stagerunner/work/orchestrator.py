@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from typing import Any
@@ -19,6 +20,9 @@ from stagerunner.work.worker import Worker
 
 #: How long the dispatcher waits before it looks for work again, growing while there is none.
 _SOON_S, _LATER_S = 0.02, 1.0
+
+#: Who wants to know how many entries are where is told so often at most.
+_TOLD_S = 1.0
 
 #: A resolver that has no limit of its own.
 _PLENTY = 1_000_000
@@ -63,10 +67,12 @@ class Orchestrator:
 
     At most twice as many entries as workers are held at a time, those in work
     included.  An error of the queue itself (a full disk) ends all of it, and
-    is raised by `stop` or `drain`.
+    is raised by `stop` or `drain`.  While it runs, `on_stats` is called with
+    what `queue.stats()` returns, at most once a second, by the thread that leases.
     """
 
-    def __init__(self, config: OrchestratorConfig, queue: Any, pipeline: Any):
+    def __init__(self, config: OrchestratorConfig, queue: Any, pipeline: Any, *,
+                 on_stats: Optional[Callable[[Dict[str, int]], None]] = None):
         import threading
 
         self.config = config
@@ -83,6 +89,8 @@ class Orchestrator:
         #: It gives back what came too late for the others.
         self._idle = Worker(self.worker_id, queue, pipeline)
         self._idle.stop()
+        self._on_stats = on_stats
+        self._told_s = -math.inf
         self._clock = Clock()
         self._thread = threading.Thread
         self._threads: List[Any] = []
@@ -178,12 +186,13 @@ class Orchestrator:
     def _hand_out(self) -> None:
         config, wait_s = self.config, _SOON_S
         while True:
+            self._tell()
             with self._changed:
                 if self._is_stopping:
                     break
                 n_free = 2 * config.max_workers - self._n_held
                 if not n_free:
-                    self._changed.wait()
+                    self._changed.wait(_TOLD_S if self._on_stats else None)
                     continue
             jobs = self.queue.lease(self.worker_id, n_free, config.lease_ttl_seconds,
                                     config.max_job_attempts)
@@ -194,6 +203,12 @@ class Orchestrator:
                 wait_s = _SOON_S if jobs else min(2 * wait_s, _LATER_S)
                 if not jobs and not self._is_stopping:
                     self._changed.wait(wait_s)
+
+    def _tell(self) -> None:
+        now_s = self._clock.monotonic()
+        if self._on_stats is not None and now_s - self._told_s >= _TOLD_S:
+            self._told_s = now_s
+            self._on_stats(self.queue.stats())
 
     def _keep_alive(self) -> None:
         due_s = self._clock.monotonic() + self.config.heartbeat_seconds
