@@ -17,8 +17,8 @@ from stagerunner.parser import make_parser  # noqa: E402
 HEAD = '''\
 # Commands
 
-Made from the parsers by `python3 docs/commands.py`; `--help` of each command says the same. What each is good for is told in
-[the README](../README.md#command-line).
+Made from the parsers by `python3 docs/commands.py`; `--help` of each command says the same.
+What each is good for is told in [the README](../README.md#command-line).
 
 Flags of every command:
 
