@@ -10,20 +10,23 @@ import importlib
 import io
 import os
 import sys
-from typing import Any
-from typing import Iterator
-from typing import List
-from typing import Mapping
-from typing import Optional
-from typing import Tuple
 
 from stagerunner import __version__
 from stagerunner import errors
 from stagerunner.plainly import plain_run
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.report.console import Stream
 from stagerunner.schema import printable
 from stagerunner.state.names import StateNames
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Iterator
+    from typing import List
+    from typing import Mapping
+    from typing import Optional
+    from typing import Tuple
 
 #: Every command and what it does; its module is loaded when it is called (of two words: from a
 #: folder with the name of the first).

@@ -9,14 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
-from typing import Callable
-from typing import Dict
-from typing import List
-from typing import Mapping
-from typing import Optional
-from typing import TextIO
-from typing import Tuple
 
 from stagerunner.clock import Clock
 from stagerunner.events import MATCHED
@@ -42,8 +34,19 @@ from stagerunner.events import TaskWaiting
 from stagerunner.events import Warned
 from stagerunner.events import in_one_line
 from stagerunner.events import stage_of
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.schema import printable
 from stagerunner.wording import plain
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Callable
+    from typing import Dict
+    from typing import List
+    from typing import Mapping
+    from typing import Optional
+    from typing import TextIO
+    from typing import Tuple
 
 #: A fan-out over more tasks has no line for each that went well.
 LONG = 50
