@@ -15,16 +15,12 @@ import itertools
 import os
 import stat
 import sys
-from typing import Any
-from typing import Iterable
-from typing import Iterator
-from typing import Optional
-from typing import Tuple
 
 from stagerunner.errors import InputChanged
 from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
 from stagerunner.errors import os_fault
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.sharing import has_ended
 from stagerunner.sharing import make_changeable
@@ -35,6 +31,13 @@ from stagerunner.sharing import remove_file
 from stagerunner.sharing import remove_folder
 from stagerunner.strictjson import in_lines
 from stagerunner.strictjson import parse
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Iterable
+    from typing import Iterator
+    from typing import Optional
+    from typing import Tuple
 
 #: Largest JSON file that is read, in bytes.
 MAX_JSON_BYTES = 16 * 1024 * 1024

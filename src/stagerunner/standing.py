@@ -18,15 +18,18 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from typing import Any
-from typing import List
-from typing import Mapping
-from typing import Optional
 
 from stagerunner.files import digest_bytes
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.state.index import Index
 from stagerunner.state.names import StateNames
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import List
+    from typing import Mapping
+    from typing import Optional
 
 #: The settings of a machine, where they lie beside the definition.
 CONFIG = 'pipeline_config.json'

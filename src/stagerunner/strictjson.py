@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
-from typing import Dict
-from typing import List
-from typing import Set
-from typing import Tuple
+
+from stagerunner.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Dict
+    from typing import List
+    from typing import Set
+    from typing import Tuple
+
+    _Object = Dict[str, Any]
+else:
+    _Object = dict
 
 #: Deepest nesting, and most digits of a number.
 MAX_DEPTH = 64
@@ -18,7 +26,7 @@ MAX_DIGITS = 1000
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
-class Repeated(Dict[str, Any]):
+class Repeated(_Object):
     """A JSON object with duplicate keys, which are kept in `repeated`."""
 
     repeated: Tuple[str, ...] = ()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
-from typing import Dict
-from typing import Optional
 
 from stagerunner import events
 from stagerunner.events import Event
 from stagerunner.events import Reason
+from stagerunner.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Dict
+    from typing import Optional
 
 #: Fields for sinks within the runner: too long for a line, and told item by item.
 _UNTOLD = ('items', 'collections')

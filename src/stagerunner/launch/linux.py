@@ -47,6 +47,8 @@ _START_UP = ('PYTHON', 'LD_', 'LC_', 'LANG', 'MALLOC', 'TZ', 'GLIBC_', 'HOME',
 #: How the system has names; `os.fsencode` does the same in four times the time.
 _NAMES = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
+_NO_FENCE = Fence()
+
 #: So many rounds of killing; what is there after them cannot be killed.
 _SWEEPS = 400
 
@@ -97,6 +99,8 @@ class LinuxLauncher(PosixLauncher):
         #: A keeper that was started for the first job and has not reported yet.
         self.coming: Optional[KeeperHandle] = None
         self.busy: List[KeeperHandle] = []
+        #: What surrounds the jobs of keepers of a kind, as the first of them reported.
+        self.fences: Dict[Kind, Fence] = {}
         self.is_adopting = False
         #: Processes that were below this one before the launcher began; never touched.
         self.strangers: List[int] = []
@@ -119,6 +123,9 @@ class LinuxLauncher(PosixLauncher):
             if keeper.kind == kind:
                 self.idle.remove(keeper)
                 return keeper
+        if kind in self.fences and self.coming is None:
+            # It gets its job at once and reports when it comes to it: several start together.
+            return begin_keeper(kind, job.env, self.fences[kind])
         return self._new(kind, job.env)
 
     def _new(self, kind: Kind, env: Dict[str, str]) -> KeeperHandle:
@@ -126,7 +133,9 @@ class LinuxLauncher(PosixLauncher):
         if coming is not None and coming.kind != kind:
             coming.close()
             coming = None
-        return (coming or begin_keeper(kind, env)).ready()
+        keeper = (coming or begin_keeper(kind, env)).ready()
+        self.fences.setdefault(kind, keeper.fence)
+        return keeper
 
     def prepare(self, python: str, env: Dict[str, str]) -> None:
         try:
@@ -137,11 +146,9 @@ class LinuxLauncher(PosixLauncher):
 
     def fence(self, python: Optional[str], env: Dict[str, str]) -> Fence:
         kind = Kind(python or sys.executable, True, start_up_variables(env))
-        for keeper in self.idle + self.busy:
-            if keeper.kind == kind:
-                return keeper.fence
-        self.idle.append(self._new(kind, env))
-        return self.idle[-1].fence
+        if kind not in self.fences:
+            self.idle.append(self._new(kind, env))
+        return self.fences[kind]
 
     def finish(self, running: Piped) -> Exit:
         ended = super().finish(running)
@@ -169,11 +176,13 @@ class LinuxLauncher(PosixLauncher):
 class KeeperHandle:
     """The runner's end of one keeper."""
 
-    def __init__(self, kind: Kind, process: Any, channel: Any):
+    def __init__(self, kind: Kind, process: Any, channel: Any, fence: Fence):
         self.kind = kind
         self.process = process
         self.channel = channel
-        self.fence = Fence()
+        #: What surrounds its jobs or, until it has reported, must.
+        self.fence = fence
+        self.is_ready = False
         self.is_lost = False
 
     def ready(self) -> KeeperHandle:
@@ -183,13 +192,19 @@ class KeeperHandle:
         is_there = select.select([self.channel], [], [], _READY_S)[0]
         message = self.channel.receive()[0] if is_there else None
         if message is None:
-            self.process.kill()
-            pipe = self.process.stdout
-            said = pipe.read().decode('utf-8', 'backslashreplace') if pipe else ''
+            fault = self.fault()
             self.close()
-            raise OSError(errno.ECHILD, f'its keeper did not start: {said.strip()[-500:]}')
+            raise OSError(errno.ECHILD, fault)
         self.fence = Fence(*message[1:])
+        self.is_ready = True
         return self
+
+    def fault(self) -> str:
+        """End a keeper that has not come to its report, and return what it printed instead."""
+        self.process.kill()
+        pipe = self.process.stdout
+        said = pipe.read().decode('utf-8', 'backslashreplace') if pipe else ''
+        return f'its keeper did not start: {said.strip()[-500:]}'
 
     def run(self, job: Job, is_warm: bool, now: float) -> _Kept:
         """Hand a job over; raises `OSError` when the keeper is gone."""
@@ -200,7 +215,7 @@ class KeeperHandle:
                 'verb': 'run', 'argv': in_bytes(command_of(job)),
                 'env': in_bytes(environment_of(job)), 'cwd': in_bytes(job.cwd),
                 'warm': is_warm, 'limits': dict(job.limits), 'files': in_bytes(job.files),
-                'stdin': in_bytes(job.stdin),
+                'stdin': in_bytes(job.stdin), 'fenced': self.fence.is_enforced,
             }, [output_end, errors_end, *job.inherited])
         except OSError:
             os.close(output)
@@ -236,6 +251,9 @@ class _KeptTree(Tree):
             if message is None:
                 self.keeper.is_lost = True
                 self.returncode = _LOST
+                self.start_error = '' if self.keeper.is_ready else self.keeper.fault()
+            elif message[0] == 'ready':
+                self.keeper.is_ready = True
             elif message[0] == 'broken':
                 self.start_error = os_fault(OSError(message[1], os.strerror(message[1])))
             elif message[0] == 'ended':
@@ -310,8 +328,8 @@ def _is_readable(channel: Any) -> bool:
     return bool(select.select([channel], [], [], 0)[0])
 
 
-def begin_keeper(kind: Kind, env: Dict[str, str]) -> KeeperHandle:
-    """Start a keeper, which is going to report when it is ready."""
+def begin_keeper(kind: Kind, env: Dict[str, str], fence: Fence = _NO_FENCE) -> KeeperHandle:
+    """Start a keeper, which will report when it is ready; `fence` is what it has to have then."""
     import _socket
     import subprocess
 
@@ -334,7 +352,7 @@ def begin_keeper(kind: Kind, env: Dict[str, str]) -> KeeperHandle:
     channel = Channel(ours.detach())
     if kind.is_fenced:
         _send(channel, in_bytes(clean))
-    return KeeperHandle(kind, process, channel)
+    return KeeperHandle(kind, process, channel, fence)
 
 
 def adopt_orphans(*, is_adopting: bool = True) -> None:

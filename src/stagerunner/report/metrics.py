@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
-from typing import Dict
-from typing import Optional
-from typing import Tuple
 
 from stagerunner.events import AttemptEnded
 from stagerunner.events import EntryEnded
@@ -27,7 +23,14 @@ from stagerunner.events import TasksSkipped
 from stagerunner.events import TaskThrottled
 from stagerunner.events import stage_of
 from stagerunner.files import write_bytes
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.report.textfile import metrics_text
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Dict
+    from typing import Optional
+    from typing import Tuple
 
 _STATUS = {TaskDone: 'ok', TaskSkipped: 'skipped', TaskFailed: 'failed',
            TaskInterrupted: 'interrupted', TaskCancelled: 'cancelled', TaskBlocked: 'blocked'}
