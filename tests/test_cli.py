@@ -198,6 +198,7 @@ def test_with_json_stdout_is_json_lines_and_nothing_else(run, workspace, text, c
 # -- exit codes ----------------------------------------
 
 def test_faults_of_the_definition_are_one_line_each(run, workspace):
+    workspace.simple()
     workspace.pipeline(stage(outputdir='x', inputs='y'), stage())
 
     refused = run()

@@ -169,6 +169,13 @@ def test_people_see_how_far_a_long_file_was_read(tmp_path, clock):
     assert paper.getvalue() == ''
 
 
+def test_a_line_that_nobody_wrote_is_not_read_to_its_end(workspace, queue):
+    rows = workspace.write('rows.jsonl', b'x' * (1 << 26))
+
+    assert queue('import', rows) == (
+        2, '', f'{rows}:1: is longer than 64 MiB; nothing was imported\n')
+
+
 @pytest.mark.parametrize(('name', 'code', 'said'), [
     ('nowhere.jsonl', 2, 'there is no such file; name one, or - for stdin'),
     ('data', 5, 'is a directory'),
@@ -295,6 +302,13 @@ def test_finished_entries_are_forgotten_by_state_and_age(workspace, queue):
 ])
 def test_what_cannot_be_purged_is_refused(queue, args, said):
     assert queue('purge', *args) == (2, '', f'{said}\n')
+
+
+def test_a_folder_that_cannot_be_made_is_told(workspace, queue):
+    workspace.write('state', 'a file is in the way')
+
+    assert queue('pause') == (
+        5, '', f"{workspace.path('state/workqueue.sqlite.lock')}: not a directory\n")
 
 
 # -- all of them -------------------------------------------------------------------

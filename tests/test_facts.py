@@ -205,6 +205,20 @@ def test_folders_on_the_search_path_inside_the_workspace_hold_helpers_too(worksp
     assert observe().parts['helpers'] == [['lib/helper.py', digest_bytes(b'')]]
 
 
+@pytest.mark.parametrize('item, options', [
+    ('data/one.txt', True), ('data', True), ('doi:10.1/x', False), ('..', False), ('.', False),
+    ('/', False), ('data/..', False)])
+def test_what_lies_at_the_id_of_an_item_counts_but_not_the_workspace_itself(
+        workspace, observe, item, options):
+    """Bug: with an id like `..` all that lies beside the workspace was read for the key."""
+    workspace.processor()
+    workspace.write('data/one.txt')
+    workspace.pipeline(stage(inputs=[], forEach='all', outputDir='out/{item.id}'),
+                       items={'all': {'list': [item]}})
+
+    assert ('item' in observe().parts['options']) is options
+
+
 # -- markers and outputs ----------------------------------------
 
 def test_a_finished_task_has_a_marker_and_nothing_broken(done, observe):

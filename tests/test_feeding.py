@@ -342,3 +342,15 @@ def test_who_waits_for_a_lock_when_the_run_is_to_end_is_handed_in(kitchen):
     kitchen.run()
 
     assert kitchen.ended == [('x', 'cut short', [])]
+
+
+def test_what_was_ready_of_a_member_that_is_put_off_is_left_for_the_next_time(kitchen):
+    kitchen.rules = kitchen.rules._replace(workers=1)
+    kitchen.stages.append(stage('c', forEach='jobs', outputDir='data/c/{item.id}'))
+    kitchen.performer.will('a[x]', PASSES)
+    kitchen.basket.put('x', 'y')
+
+    assert kitchen.run().exit_code == 0
+
+    assert kitchen.started() == ['a[x]', 'a[y]', 'b[y]', 'c[y]']
+    assert kitchen.ended == [('x', 'put off', ['failed']), ('y', 'through', ['ok'] * 3)]

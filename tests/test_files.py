@@ -72,7 +72,7 @@ def test_a_file_of_json_is_text_for_people_too(tmp_path):
     files.write_json('x.json', {'name': 'grün', 'list': [1]}, durable=False)
 
     text = (tmp_path / 'x.json').read_bytes().decode('utf-8')
-    assert text == '{\n "name": "grün",\n "list": [\n  1\n ]\n}\n'
+    assert text == '{\n "name": "grün",\n "list": [1]\n}\n'
 
 
 def test_a_durable_write_in_the_current_folder_needs_no_folder_in_its_name(tmp_path):

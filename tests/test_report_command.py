@@ -16,6 +16,8 @@ from support import wait_until
 
 pytestmark = pytest.mark.integration
 
+posix_only = pytest.mark.skipif(os.name != 'posix', reason='pipes and links')
+
 FAILS = 'import sys\nprint("so far <b>")\nsys.exit("it cannot\\x1b[2J be done")\n'
 
 
@@ -158,6 +160,38 @@ def test_without_any_run_there_is_nothing_to_report(report, workspace):
     workspace.simple()
 
     assert report() == (2, '', 'there is no run yet\n')
+
+
+@pytest.mark.parametrize('make', [
+    pytest.param(lambda path: (path.mkdir(), (path / 'precious').write_text('x')), id='folder'),
+    pytest.param(lambda path: os.mkfifo(str(path)), id='pipe', marks=posix_only),
+    pytest.param(lambda path: path.symlink_to('data'), id='link to a folder', marks=posix_only)])
+def test_what_is_no_file_is_not_replaced_by_a_report(report, main, workspace, make):
+    """Bug: a folder was set aside, with all inputs in it; root would have replaced a device."""
+    workspace.simple()
+    main('--pipeline', workspace.pipeline_file, '--run-id', 'r')
+    path = workspace.path('there')
+    make(path)
+    before = os.lstat(str(path))
+
+    refused = report('-o', path)
+
+    assert refused.code == 2 and 'is not a file' in refused.err
+    assert os.path.samestat(os.lstat(str(path)), before)
+    assert not os.path.lexists(f'{path}.corrupt-1')
+
+
+@posix_only
+def test_a_link_to_a_report_stays_one(report, main, workspace):
+    workspace.simple()
+    main('--pipeline', workspace.pipeline_file, '--run-id', 'r')
+    workspace.write('elsewhere.html', 'old')
+    workspace.path('link.html').symlink_to('elsewhere.html')
+
+    done = report('-o', workspace.path('link.html'))
+
+    assert done.code == 0 and workspace.path('link.html').is_symlink()
+    assert workspace.read('elsewhere.html').startswith('<!DOCTYPE html>')
 
 
 def test_a_place_that_cannot_be_written_is_one_line(report, main, workspace):

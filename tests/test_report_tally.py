@@ -3,6 +3,8 @@
 import pytest
 
 from stagerunner.events import AttemptEnded
+from stagerunner.events import EntryEnded
+from stagerunner.events import EntryLeased
 from stagerunner.events import RunEnded
 from stagerunner.events import RunStarted
 from stagerunner.events import StageExpanded
@@ -159,3 +161,15 @@ def test_what_a_whole_fan_out_took_says_nothing_about_one_of_its_tasks():
     tally = tell(begun('b'), StageExpanded('b', 10))
 
     assert tally.remaining_s(110.0, {'b': 10.0}.get) is None
+
+
+def test_entries_of_the_queue_bring_a_task_for_each_stage_and_nobody_knows_how_many_follow():
+    tally = tell(begun('a', 'b'), StageExpanded('a', 0, True), StageExpanded('b', 0, True),
+                 EntryLeased('x', 'now', 1, 'x'), EntryLeased('y', 'now', 1, 'y'),
+                 started('a[x]'), *done('a[x]'), started('b[x]'))
+
+    assert tally.counts() == Counts(4, 1, 1, 2, 0, 0)
+    assert tally.remaining_s(100.0, nothing_known) is None
+    tell(tally, *done('b[x]'), EntryEnded('x', 'now', 1, 'done'),
+         EntryEnded('y', 'now', 1, 'retry', 'e', 1.0))
+    assert tally.counts() == Counts(2, 2, 0, 0, 0, 0)

@@ -65,10 +65,33 @@ def test_a_file_that_is_no_json_is_refused_with_the_place(workspace):
         'pipeline.json: not valid JSON at line 1 column 10: Expecting value']
 
 
-def test_a_fault_of_the_text_is_refused_before_the_disk_is_looked_at(workspace):
-    workspace.pipeline(stage(outputdir='x'))
+def test_faults_of_the_text_and_of_the_disk_are_told_in_one_go(workspace):
+    """Bug: those of the disk were told when those of the text had been mended."""
+    workspace.processor()
+    workspace.pipeline(stage('a', inputs=['gone'], outputdir='x', processor='bin/gone.py'),
+                       stage('b', outputDir='data', timeoutSec='1', inputs=['lost']))
+    workspace.path('data').symlink_to('../outside')
 
-    assert "stages[0]: unknown key 'outputdir', did you mean 'outputDir'?" in faults(workspace)[0]
+    assert faults(workspace) == [
+        "pipeline.json: stages[0].processor: 'bin/gone.py' does not exist",
+        "pipeline.json: stages[0].inputs[0]: 'gone' does not exist and no earlier stage can "
+        "publish it",
+        "pipeline.json: stages[0].outputDir: 'data/a' leads outside the workspace through a link",
+        "pipeline.json: stages[0]: unknown key 'outputdir', did you mean 'outputDir'?",
+        "pipeline.json: stages[1].inputs[0]: 'lost' does not exist and no earlier stage can "
+        "publish it",
+        "pipeline.json: stages[1].outputDir: 'data' leads outside the workspace through a link",
+        "pipeline.json: stages[1].timeoutSec: expected a number above 0, got '1'"]
+
+
+@pytest.mark.parametrize('broken', [
+    {'name': 'b', 'processor': 'bin/work.py'}, {'name': 'b', 'outputDir': '../x'}, 5,
+    stage('b', inputs='x'), stage('b', inputs=[1]), stage('b', jobs=['x', 'x'])])
+def test_while_a_stage_is_unclear_nobody_is_said_to_miss_an_input(workspace, broken):
+    workspace.simple()
+    workspace.pipeline(broken, stage('c', inputs=['data/b/x']))
+
+    assert not [fault for fault in faults(workspace) if 'can publish' in fault]
 
 
 @pytest.mark.parametrize('make, said', [

@@ -10,20 +10,23 @@ import importlib
 import io
 import os
 import sys
-from typing import Any
-from typing import Iterator
-from typing import List
-from typing import Mapping
-from typing import Optional
-from typing import Tuple
 
 from stagerunner import __version__
 from stagerunner import errors
 from stagerunner.plainly import plain_run
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.report.console import Stream
 from stagerunner.schema import printable
 from stagerunner.state.names import StateNames
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Iterator
+    from typing import List
+    from typing import Mapping
+    from typing import Optional
+    from typing import Tuple
 
 #: Every command and what it does; its module is loaded when it is called (of two words: from a
 #: folder with the name of the first).
@@ -48,6 +51,7 @@ COMMANDS = {
     'report': 'Write the report of a run: one HTML file with everything in it.',
     'status': 'Tell which runs there were, and how far one is that goes on.',
     'logs': 'Show what processors printed, also while they do.',
+    'adopt': 'Record outputs that are there already as current, without running anything.',
     'diff': 'Compare two runs: inputs, params, durations, outputs.',
     'clean': 'Remove what the runner made and nobody changed.',
     'doctor': 'Tell which fence surrounds processors on this host, and which settings hold.',

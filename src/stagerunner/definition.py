@@ -149,10 +149,14 @@ class Pipeline(NamedTuple):
 
 
 class Parsed(NamedTuple):
-    """What `parse` found: `pipeline` is None when there is a fault."""
+    """What `parse` found: `pipeline` is None when there is a fault.
+
+    `outline` has so much of the stages, faults or not, that they can be held against the disk.
+    """
 
     document: Any
     pipeline: Optional[Pipeline]
+    outline: Pipeline
     faults: List[Fault]
 
 
@@ -167,15 +171,34 @@ def parse(document: Any, base: Optional[Dict[str, Any]] = None,
     given = PIPELINE.check(document, (), faults)
     faults += faults_across(given)
     if faults:
-        return Parsed(document, None, faults)
+        return Parsed(document, None, _outline(given), faults)
     top = PIPELINE.complete(given)
-    return Parsed(document, Pipeline(
+    whole = Pipeline(
         name=top['name'], version=top['version'], python=top['python'],
         keep_runs=top['keepRuns'],
         stages=tuple(_merged(index, stage, top['defaults'], base, per_stage)
                      for index, stage in enumerate(top['stages'])),
         items={name: _items(entry) for name, entry in top['items'].items()},
-        on_success=_hook(top['onSuccess']), on_failure=_hook(top['onFailure'])), faults)
+        on_success=_hook(top['onSuccess']), on_failure=_hook(top['onFailure']))
+    return Parsed(document, whole, whole, faults)
+
+
+def _outline(given: Any) -> Pipeline:
+    """Return what can be told of stages of which some have faults.
+
+    Where a stage has no folder or no inputs that make sense nobody knows who
+    publishes what, so then no inputs are told at all; the same with jobs.
+    """
+    stages = [stage if isinstance(stage, dict) else {} for stage in given.get('stages') or ()]
+    told = [{key: stage[key] for key in ('name', 'processor', 'outputDir') if stage.get(key)}
+            for stage in stages]
+    inputs = [stage.get('inputs', []) for stage in stages]
+    is_clear = all(len(part) == 3 for part in told) and not any(
+        stage.get('jobs') or not isinstance(names, list) or None in names
+        for stage, names in zip(stages, inputs))
+    return Pipeline(name='', version='', python=None, keep_runs=0, stages=tuple(
+        _stage(index, dict(part, inputs=names if is_clear else []))
+        for index, (part, names) in enumerate(zip(told, inputs)) if len(part) == 3))
 
 
 def stage_at(document: Any, position: int, base: Optional[Dict[str, Any]] = None,

@@ -55,7 +55,7 @@ def variables(given: Given, inherited: Mapping[str, str]) -> Dict[str, str]:
     processors print UTF-8, also on Windows, where a pipe would make it the
     code page of the machine, in which not every text can be printed.
     """
-    env = {name: value for name, value in inherited.items() if _is_passed(name, given.stage)}
+    env = dict(_passed(inherited, given.stage))
     if given.temporary_dir:
         env['TMPDIR'] = given.temporary_dir
     env.update(_declared(given.stage))
@@ -65,6 +65,23 @@ def variables(given: Given, inherited: Mapping[str, str]) -> Dict[str, str]:
             env.setdefault('PYTHONIOENCODING', 'utf-8')
     env.update(_pipeline_variables(given))
     return env
+
+
+class Inherited(Dict[str, str]):
+    """Variables of the runner that do not change; what of them is passed on is found out once."""
+
+    def __init__(self, variables: Mapping[str, str]):
+        super().__init__(variables)
+        self.passed: Dict[Tuple[bool, Tuple[str, ...]], Dict[str, str]] = {}
+
+
+def _passed(inherited: Mapping[str, str], stage: Stage) -> Dict[str, str]:
+    known = getattr(inherited, 'passed', {})
+    kind = stage.has_clean_env, tuple(stage.secret_env)
+    if kind not in known:
+        known[kind] = {name: value for name, value in inherited.items()
+                       if _is_passed(name, stage)}
+    return known[kind]  # type: ignore[no-any-return]
 
 
 def of_hook(run_id: str, state: str, root: str, inherited: Mapping[str, str], *,

@@ -21,7 +21,11 @@ mistake is a `ValueError`, `TypeError` or `assert`, never one of these.
 from __future__ import annotations
 
 import errno
-from typing import Tuple
+
+from stagerunner.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Tuple
 
 #: Exit codes, as in the contract.
 OK, FAILED, REFUSED, BUG, BUSY, STATE = 0, 1, 2, 3, 4, 5

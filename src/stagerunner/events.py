@@ -6,17 +6,21 @@ each fact once and does not know who listens.
 
 from __future__ import annotations
 
-from typing import Any
-from typing import Dict
-from typing import Iterator
-from typing import Optional
-from typing import Sequence
-from typing import Tuple
-
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 
-#: Any of the records below.
-Event = Tuple[Any, ...]
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Dict
+    from typing import Iterator
+    from typing import Optional
+    from typing import Sequence
+    from typing import Tuple
+
+    #: Any of the records below.
+    Event = Tuple[Any, ...]
+else:
+    Event = tuple
 
 #: Why a task is skipped.
 MATCHED = 'idempotent key matched'
@@ -194,6 +198,17 @@ class TaskDone(NamedTuple):
     key: str
     line_offset: Optional[int] = None
     is_staged: bool = True
+    #: What its key was made of, and its outputs, as `evidence` has them.
+    made: Dict[str, Any] = {}
+
+
+class TaskAdopted(NamedTuple):
+    """Outputs that were there already were recorded as those of a task; nothing was run."""
+
+    task: str
+    at: str
+    key: str
+    outputs: int
     #: What its key was made of, and its outputs, as `evidence` has them.
     made: Dict[str, Any] = {}
 

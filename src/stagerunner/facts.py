@@ -136,7 +136,10 @@ class Observer:
             return None
         if task.item.content is not None:
             return digest_bytes(task.item.content)
-        if os.path.exists(os.path.join(self.root, task.item.path)):
+        path = os.path.normpath(os.path.join(self.root, task.item.path))
+        # An id such as `..` or `/` is free text, not all that lies below it.
+        if os.path.exists(path) and not (self.root + os.sep).startswith(path.rstrip(os.sep)
+                                                                        + os.sep):
             return digest_input(self.digests, self.root, task.item.path).digest
         return None
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import sys
 from typing import Any
+from typing import Callable
 from typing import Dict
+from typing import Iterator
 from typing import Optional
 from typing import Sequence
 from typing import Tuple
@@ -65,20 +67,23 @@ class Surroundings(NamedTuple):
         return (stage.has_declared_files and self.mode != OFF
                 and bool(self.fence and self.fence.landlock))
 
-    def complaints(self, stages: Sequence[Stage]) -> Tuple[str, ...]:
-        """Return what was asked for and is not in force, one sentence each."""
+    def complaints(self, stages: Callable[[], Iterator[Stage]]) -> Tuple[str, ...]:
+        """Return what was asked for and is not in force, one sentence each.
+
+        Stages are gone through only where something is not: to make them all takes its time.
+        """
         if self.mode == OFF or self.fence is None:
             return ()
         found = []
-        if not self.fence.is_enforced and not all(stage.has_network for stage in stages):
+        if not self.fence.is_enforced and not all(stage.has_network for stage in stages()):
             found.append('the kernel keeps no processor of this run from the network; '
                          'only imports are scanned')
-        if not self.fence.landlock and any(stage.has_declared_files for stage in stages):
+        if not self.fence.landlock and any(stage.has_declared_files for stage in stages()):
             found.append("the kernel cannot keep processors to their declared files; "
                          "'files' has no effect here")
         return tuple(found)
 
-    def check_strict(self, stages: Sequence[Stage]) -> None:
+    def check_strict(self, stages: Callable[[], Iterator[Stage]]) -> None:
         """Raise `IsolationError` when the mode is strict and something is not in force."""
         complaints = self.complaints(stages)
         if self.mode == STRICT and complaints:

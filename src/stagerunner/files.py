@@ -12,20 +12,15 @@ from __future__ import annotations
 import errno
 import hashlib
 import itertools
-import json
 import os
 import stat
 import sys
-from typing import Any
-from typing import Iterable
-from typing import Iterator
-from typing import Optional
-from typing import Tuple
 
 from stagerunner.errors import InputChanged
 from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
 from stagerunner.errors import os_fault
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.sharing import has_ended
 from stagerunner.sharing import make_changeable
@@ -34,7 +29,15 @@ from stagerunner.sharing import open_to_flush
 from stagerunner.sharing import patiently
 from stagerunner.sharing import remove_file
 from stagerunner.sharing import remove_folder
+from stagerunner.strictjson import in_lines
 from stagerunner.strictjson import parse
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Iterable
+    from typing import Iterator
+    from typing import Optional
+    from typing import Tuple
 
 #: Largest JSON file that is read, in bytes.
 MAX_JSON_BYTES = 16 * 1024 * 1024
@@ -78,8 +81,7 @@ def stat_of(found: os.stat_result) -> Stat:
 
 def write_json(path: str, value: Any, *, durable: bool) -> None:
     """Put `value` at `path` as a whole, or raise `StateError` and leave what was there."""
-    text = json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False)
-    write_bytes(path, text.encode('utf-8') + b'\n', durable=durable)
+    write_bytes(path, in_lines(value).encode('utf-8') + b'\n', durable=durable)
 
 
 def write_bytes(path: str, data: bytes, *, durable: bool) -> None:

@@ -18,11 +18,6 @@ import os
 import re
 import stat
 import sys
-from typing import Any
-from typing import Dict
-from typing import List
-from typing import Optional
-from typing import Tuple
 
 from stagerunner.errors import LockTimeout
 from stagerunner.errors import StateError
@@ -38,7 +33,15 @@ from stagerunner.oslocks import try_descriptor
 from stagerunner.oslocks import unlock
 from stagerunner.oslocks import unlock_at_once
 from stagerunner.oslocks import wait_for_descriptor
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.spelling import encode
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Dict
+    from typing import List
+    from typing import Optional
+    from typing import Tuple
 
 FOLDER = 'locks'
 

@@ -7,8 +7,12 @@ is asked, and a test holds both to the same answers.
 
 from __future__ import annotations
 
-from typing import List
-from typing import Optional
+from stagerunner.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import List
+    from typing import Optional
+
 
 _WITH_VALUE = {'--pipeline': 'pipeline', '--run-id': 'run_id', '--max-workers': 'max_workers'}
 _SWITCHES = {'--json': 'json', '--quiet': 'quiet', '--keep-going': 'keep_going'}

@@ -21,6 +21,9 @@ from stagerunner.resume import ResumePoint
 
 RUN, SKIP, RESUME = 'run', 'skip', 'resume'
 
+#: What is said of a skip where nothing was ever run: somebody vouched for the outputs.
+ADOPTED = 'adopted'
+
 #: What only the outputs of another task can settle, which is going to run.
 MAYBE = 'maybe'
 
@@ -47,7 +50,8 @@ def decide(stage: Stage, facts: Facts, *, is_forced: bool = False) -> Decision:
     if is_forced and not facts.trouble:
         reasons = [Reason('forced'), *reasons]
     if not reasons:
-        return Decision(SKIP, (Reason(MATCHED),))
+        is_adopted = facts.marker is not None and facts.marker.is_adopted
+        return Decision(SKIP, (Reason(MATCHED, ADOPTED if is_adopted else ''),))
     if facts.resume_point:
         return Decision(RESUME, tuple(reasons), facts.resume_point)
     return Decision(RUN, tuple(reasons))

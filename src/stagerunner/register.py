@@ -16,6 +16,7 @@ from typing import Dict
 from typing import List
 from typing import Optional
 from typing import Sequence
+from typing import Set
 from typing import Tuple
 
 from stagerunner.definition import Pipeline
@@ -36,6 +37,12 @@ from stagerunner.standing import is_settled
 from stagerunner.state.marker import marker_path
 from stagerunner.tasks import Group
 from stagerunner.tasks import Task
+
+#: The columns of figures, in the order of `_Entry`.
+_FIGURES = ('paths', 'sizes', 'mtimes', 'ctimes', 'inodes')
+
+#: More than so many times the paths that are needed are not kept, but for a few.
+_SLACK, _FEW = 1.5, 100
 
 
 class _Unwatchable(Exception):
@@ -97,34 +104,21 @@ class Register:
             self.standing.index.put(SECTION, self._section(known)._asdict())
 
     def _section(self, known: Optional[Known]) -> Known:
-        table = _Table()
-        rows = [self._row(position, known) for position in range(len(self.groups))]
-        numbers = [None if row is None else list(dict.fromkeys(map(table.number, row.entries)))
-                   for row in rows]
+        table, n_stages = _Table(known), len(self.groups)
+        rows: List[Optional[List[int]]] = list(known.rows) if known else [None] * n_stages
+        keys = list(known.keys) if known else [''] * n_stages
+        done_at = list(known.done_at) if known else [''] * n_stages
+        for position, row in self.rows.items():
+            rows[position] = None if row is None else table.numbers_of(row.entries)
+            keys[position], done_at[position] = (row.key, row.done_at) if row else ('', '')
         pipeline = self.pipeline
-        columns: List[List[Any]] = [list(column) for column in zip(*table.entries)]
-        paths, kinds, sizes, mtimes, ctimes, inodes = columns or ([], [], [], [], [], [])
         return Known(
             bound=self.standing.bound,
             pipeline=[pipeline.name, pipeline.version, pipeline.keep_runs, pipeline.has_hooks],
-            names=[group.stage_name for group in self.groups],
-            edges=(known.edges if known else [_edges(group) for group in self.groups]),
-            rows=numbers, keys=[row.key if row else '' for row in rows],
-            done_at=[row.done_at if row else '' for row in rows],
-            paths=paths, kinds=''.join(kinds), sizes=sizes, mtimes=mtimes, ctimes=ctimes,
-            inodes=inodes)
-
-    def _row(self, position: int, known: Optional[Known]) -> Optional[_Row]:
-        """Return the new row of a stage, or the one that is known already."""
-        if position in self.rows or known is None:
-            return self.rows.get(position)
-        numbers = known.rows[position]
-        if numbers is None:
-            return None
-        return _Row(tuple(_Entry(
-            known.paths[number], known.kinds[number], known.sizes[number], known.mtimes[number],
-            known.ctimes[number], known.inodes[number]) for number in numbers),
-            known.keys[position], known.done_at[position])
+            names=known.names if known else [group.stage_name for group in self.groups],
+            edges=known.edges if known else [_edges(group) for group in self.groups],
+            rows=table.compacted(rows), keys=keys, done_at=done_at, kinds=''.join(table.kinds),
+            **dict(zip(_FIGURES, table.columns)))
 
     # -- what a skip rests on ----------------------------------------------------
 
@@ -247,19 +241,40 @@ class Register:
 
 
 class _Table:
-    """Entries of all rows, each once."""
+    """The columns of paths: those that are known, and new ones after them."""
 
-    def __init__(self) -> None:
-        self.entries: List[_Entry] = []
-        self.numbers: Dict[_Entry, int] = {}
+    def __init__(self, known: Optional[Known]):
+        self.kinds = list(known.kinds) if known else []
+        self.columns: List[List[Any]] = [list(getattr(known, name)) if known else []
+                                         for name in _FIGURES]
+        self.numbers = {(path, kind): number for number, (path, kind)
+                        in enumerate(zip(self.columns[0], self.kinds))}
 
-    def number(self, entry: _Entry) -> int:
-        """Return the number of an entry, a new one if it is new."""
-        found = self.numbers.get(entry)
-        if found is None:
-            found = self.numbers[entry] = len(self.entries)
-            self.entries.append(entry)
-        return found
+    def numbers_of(self, entries: Sequence[_Entry]) -> List[int]:
+        """Return the numbers of entries, each once; what is new or has changed gets a new one."""
+        return list(dict.fromkeys(map(self._number, entries)))
+
+    def _number(self, entry: _Entry) -> int:
+        path, kind, *figures = entry
+        number = self.numbers.get((path, kind))
+        if number is not None and [column[number] for column in self.columns[1:]] == figures:
+            return number
+        self.numbers[path, kind] = len(self.kinds)
+        self.kinds.append(kind)
+        for column, value in zip(self.columns, (path, *figures)):
+            column.append(value)
+        return len(self.kinds) - 1
+
+    def compacted(self, rows: List[Optional[List[int]]]) -> List[Optional[List[int]]]:
+        """Return the rows; where many paths are in none of them any more, these are dropped."""
+        used: Set[int] = set().union(*(row for row in rows if row))
+        if len(self.kinds) < _SLACK * len(used) + _FEW:
+            return rows
+        kept = sorted(used)
+        self.kinds = [self.kinds[number] for number in kept]
+        self.columns = [[column[number] for number in kept] for column in self.columns]
+        new = {old: number for number, old in enumerate(kept)}
+        return [row and [new[number] for number in row] for row in rows]
 
 
 def _edges(group: Group) -> Optional[List[Any]]:

@@ -12,6 +12,7 @@ from typing import Tuple
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
 from stagerunner.clock import stamp
+from stagerunner.environment import Inherited
 from stagerunner.events import Event
 from stagerunner.events import RunStarted
 from stagerunner.events import Sink
@@ -20,9 +21,11 @@ from stagerunner.events import TaskPlanned
 from stagerunner.events import Warned
 from stagerunner.facts import Observer
 from stagerunner.fence import AUTO
+from stagerunner.fence import OFF
 from stagerunner.fingerprint import Digests
 from stagerunner.hooks import Caller
 from stagerunner.hooks import Hooks
+from stagerunner.jobs import start_environment
 from stagerunner.launch.job import Launcher
 from stagerunner.ledger import Ledger
 from stagerunner.permits import Permits
@@ -76,6 +79,12 @@ class Request(NamedTuple):
     groups: Sequence[Group] = ()
     #: What the records of the audit are authenticated with.
     audit_key: Optional[Key] = None
+
+    @property
+    def is_going_to_work(self) -> bool:
+        """False where as far as is known there is nothing to be done."""
+        found = self.standing
+        return found is None or found.known is None or bool(found.changed())
 
 
 class Parts(NamedTuple):
@@ -171,9 +180,9 @@ def _run_tasks(request: Request, parts: Parts, occasion: Occasion, emit: Broadca
     source = parts.source
     selection = source.select(groups, request.wanted)
     observer = _observer(request, parts)
-    setting = Setting(workspace.root, request.run_id, request.python, parts.environment,
-                      occasion.holder(stamp(parts.clock.now())), request.isolation,
-                      selection.forced, request.workers)
+    setting = Setting(workspace.root, request.run_id, request.python,
+                      Inherited(parts.environment), occasion.holder(stamp(parts.clock.now())),
+                      request.isolation, selection.forced, request.workers)
     permits = Permits(workspace.root, parts.clock, request.rates)
     performer = Attempts(setting, observer, parts.launcher, parts.clock, emit, groups,
                          source.holds(workspace.root, permits, parts.clock, setting.holder))
@@ -188,6 +197,9 @@ def _run_tasks(request: Request, parts: Parts, occasion: Occasion, emit: Broadca
               request.circuit_breaker), parts.spread, emit.idle))
     staleness = Staleness(observer, emit)
     try:
+        if request.is_going_to_work and request.isolation != OFF:
+            # It takes a while to be ready, and there is enough to be done meanwhile.
+            parts.launcher.prepare(request.python, start_environment(parts.environment))
         expand_known(selection.groups)
         performer.require_isolation()
         source.check(selection, observer)

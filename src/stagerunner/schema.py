@@ -8,17 +8,21 @@ checkers are data: `definition` has the one for `pipeline.json`.
 
 from __future__ import annotations
 
-from typing import Any
-from typing import Callable
-from typing import Dict
-from typing import List
-from typing import Optional
-from typing import Sequence
-from typing import Tuple
-
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 
-Where = Tuple[Any, ...]
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Callable
+    from typing import Dict
+    from typing import List
+    from typing import Optional
+    from typing import Sequence
+    from typing import Tuple
+
+    Where = Tuple[Any, ...]
+else:
+    Where = tuple
 
 #: No time in a definition may be longer than this, in seconds (some ten years).
 LONGEST_S = 315_000_000

@@ -8,13 +8,6 @@ work is handed in: all of it (`run`), or telling that there is none (`swift`).
 from __future__ import annotations
 
 import os
-from typing import Any
-from typing import Callable
-from typing import Dict
-from typing import List
-from typing import Optional
-from typing import Sequence
-from typing import Tuple
 
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
@@ -35,6 +28,7 @@ from stagerunner.locks import holder_of
 from stagerunner.locks import is_held
 from stagerunner.locks import run_lock
 from stagerunner.locks import try_lock
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.report.audit import Audit
 from stagerunner.report.chain import Key
@@ -48,6 +42,15 @@ from stagerunner.state.run import forget_run
 from stagerunner.state.run import started_at
 from stagerunner.state.run import sweep
 from stagerunner.state.run import write_run
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Callable
+    from typing import Dict
+    from typing import List
+    from typing import Optional
+    from typing import Sequence
+    from typing import Tuple
 
 
 class Occasion(NamedTuple):
@@ -140,10 +143,6 @@ class Broadcast:
         return soonest
 
 
-#: Has the work of a run done; tells what happens to the one that it is handed.
-Work = Callable[[Broadcast], Ending]
-
-
 class Farewell(Sink):
     """Hears of a run, and has a last word when it is known how it ends."""
 
@@ -169,7 +168,7 @@ class Session:
                                 stamp(clock.now()), pid=occasion.pid, host=occasion.host)
         self.audit = Audit(self.names, occasion.run_id, clock, occasion.audit_key)
 
-    def hold(self, work: Work) -> int:
+    def hold(self, work: Callable[[Broadcast], Ending]) -> int:
         """Have `work` done as this run and return the exit code.
 
         Raises `LockTimeout` when the run id is in use and `StateError` when what

@@ -11,8 +11,14 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from typing import Callable
-from typing import TypeVar
+
+from stagerunner.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Callable
+    from typing import TypeVar
+
+    _Answer = TypeVar('_Answer')
 
 #: So often is a change tried, and so often a look, with so many seconds in between.
 _TRIES = 100
@@ -22,7 +28,6 @@ _PAUSE_S = 0.01
 #: The error of a folder whose last file is still about to vanish.
 _NOT_EMPTY = 145
 
-_Answer = TypeVar('_Answer')
 
 
 def patiently(act: Callable[[], _Answer], tries: int = _TRIES) -> _Answer:

@@ -12,6 +12,7 @@ from typing import Callable
 from typing import Container
 from typing import Dict
 from typing import FrozenSet
+from typing import Iterator
 from typing import List
 from typing import Mapping
 from typing import Optional
@@ -122,7 +123,7 @@ class Attempts(Performer):
         """Raise `IsolationError` when what the mode demands cannot be had; starts nothing."""
         if self.setting.isolation == STRICT:
             self._look_at_fence(is_python=True)
-            self.surroundings.check_strict([group.stage for group in self.groups])
+            self.surroundings.check_strict(self._stages)
 
     def _look_at_fence(self, is_python: bool) -> None:
         """Find out once what fence there is, and warn when it is not the kernel's."""
@@ -131,9 +132,11 @@ class Attempts(Performer):
                 self.setting.python if is_python else None,
                 start_environment(self.setting.inherited)))
             if self.setting.isolation == AUTO:
-                for complaint in self.surroundings.complaints(
-                        [group.stage for group in self.groups]):
+                for complaint in self.surroundings.complaints(self._stages):
                     self.emit(Warned('', complaint))
+
+    def _stages(self) -> Iterator[Stage]:
+        return (group.stage for group in self.groups)
 
     # -- beginning -------------------------------------------------------------
 

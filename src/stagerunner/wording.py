@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
-from typing import Dict
-from typing import Optional
 
 from stagerunner import events
 from stagerunner.events import Event
 from stagerunner.events import Reason
+from stagerunner.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Dict
+    from typing import Optional
 
 #: Fields for sinks within the runner: too long for a line, and told item by item.
 _UNTOLD = ('items', 'collections')
@@ -22,7 +25,7 @@ def event_name(kind: type) -> str:
     >>> event_name(TaskSkipped)
     'task_skipped'
     """
-    return ''.join(f'_{c.lower()}' if c.isupper() else c for c in kind.__name__).lstrip('_')
+    return _name_of(kind.__name__)
 
 
 def plain(event: Any) -> Dict[str, Any]:
@@ -33,6 +36,11 @@ def plain(event: Any) -> Dict[str, Any]:
             found[camel(name)] = [_entry(entry) for entry in value] if isinstance(
                 value, tuple) else value
     return found
+
+
+@lru_cache(maxsize=None)
+def _name_of(kind: str) -> str:
+    return ''.join(f'_{c.lower()}' if c.isupper() else c for c in kind).lstrip('_')
 
 
 def event_of(record: Dict[str, Any]) -> Optional[Event]:
@@ -62,6 +70,7 @@ def _entry(value: Any) -> Any:
     return dict(zip(Reason._fields, value)) if isinstance(value, Reason) else value
 
 
+@lru_cache(maxsize=None)
 def camel(name: str) -> str:
     """Return a field name as JSON has it; seconds are spelled out.
 

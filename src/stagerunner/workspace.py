@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import glob
 import os
+from typing import Dict
 from typing import Iterator
 from typing import List
 from typing import Tuple
@@ -49,28 +50,28 @@ def load(path: str, settings: Settings = _NO_SETTINGS) -> Workspace:
     """
     document = read_document(path, '--pipeline')
     root = os.path.dirname(os.path.abspath(path))
-    pipeline, faults = parse(document, settings.base, settings.per_stage)[1:]
-    if pipeline is not None:
-        faults = disk_faults(root, pipeline)
+    parsed = parse(document, settings.base, settings.per_stage)
+    faults = parsed.faults + disk_faults(root, parsed.outline)
     if faults:
         refuse(path, document, faults)
-    assert pipeline is not None
-    return Workspace(root, pipeline)
+    assert parsed.pipeline is not None
+    return Workspace(root, parsed.pipeline)
 
 
 def read_definition(path: str, settings: Settings = _NO_SETTINGS) -> Workspace:
     """Do the same, but for faults that only the disk can tell: it may be half cleared away."""
     document = read_document(path, '--pipeline')
-    pipeline, faults = parse(document, settings.base, settings.per_stage)[1:]
-    if faults:
-        refuse(path, document, faults)
-    assert pipeline is not None
-    return Workspace(os.path.dirname(os.path.abspath(path)), pipeline)
+    parsed = parse(document, settings.base, settings.per_stage)
+    if parsed.faults:
+        refuse(path, document, parsed.faults)
+    assert parsed.pipeline is not None
+    return Workspace(os.path.dirname(os.path.abspath(path)), parsed.pipeline)
 
 
 def disk_faults(root: str, pipeline: Pipeline) -> List[Fault]:
     """Return what is wrong with a definition on this disk."""
     faults: List[Fault] = []
+    root = _Root(root)
     producers = Producers(pipeline.stages)
     for stage, (processor, folder, inputs) in _units(pipeline):
         faults += _processor_faults(root, processor, stage)
@@ -135,8 +136,25 @@ def _output_faults(root: str, where: Where, stage: Stage) -> List[Fault]:
     return []
 
 
+class _Root(str):
+    """The root of a workspace, and what was found out below it: which paths lead over no link."""
+
+    def __init__(self, path: str):
+        self.plain: Dict[str, bool] = {path: True}
+
+    def is_plain(self, path: str) -> bool:
+        """True when no part of a path below the root is a link."""
+        if path not in self.plain:
+            above = os.path.dirname(path)
+            self.plain[path] = (len(above) >= len(self) and self.is_plain(above)
+                                and not os.path.islink(path))
+        return self.plain[path]
+
+
 def _is_inside(root: str, path: str) -> bool:
     """True when a path stays in the workspace after all links are followed."""
+    if isinstance(root, _Root) and path != root and root.is_plain(path):
+        return True
     real_root = os.path.normcase(os.path.realpath(root))
     real = os.path.normcase(os.path.realpath(path))
     return real != real_root and (real + os.sep).startswith(real_root.rstrip(os.sep) + os.sep)

@@ -348,3 +348,20 @@ def test_two_entries_cannot_publish_the_same_file(library):
         "fetch: output 'page.txt' was already published by 'fetch[a]'; two tasks cannot publish "
         'the same file')
     assert library.read('data/all/page.txt') == 'a'
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='signals')
+def test_the_counts_can_be_watched(library):
+    library.put(a={}, b={})
+    with start_cli('queue', 'stats', '--watch', '--json', '--pipeline', library.pipeline_file,
+                   cwd=library.root) as watch:
+        first = json.loads(watch.stdout.readline())
+        library.queue('pause')
+        later = wait_until(lambda: [found for found in [json.loads(watch.stdout.readline())]
+                                    if found['paused']])
+        watch.send_signal(signal.SIGINT)
+        watch.communicate()
+
+    assert watch.returncode == 130
+    assert (first['queued'], first['paused']) == (2, False)
+    assert later[0]['at'] > first['at']

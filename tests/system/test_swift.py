@@ -21,8 +21,9 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow,
               pytest.mark.skipif(os.name != 'posix', reason='stats are not believed there')]
 
 #: What only work needs.
-HEAVY = ['argparse', 'stagerunner.definition', 'stagerunner.scheduler', 'stagerunner.task',
-         'stagerunner.run', 'stagerunner.launch.job', 'subprocess', 'ast', 'glob']
+HEAVY = ['argparse', 'typing', 'stagerunner.definition', 'stagerunner.scheduler',
+         'stagerunner.task', 'stagerunner.run', 'stagerunner.launch.job', 'subprocess', 'ast',
+         'glob']
 
 
 @pytest.fixture

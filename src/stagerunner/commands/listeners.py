@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-from typing import List
-
 from stagerunner.clock import Clock
 from stagerunner.events import Sink
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.report.console import Console
 from stagerunner.report.console import JsonLines
 from stagerunner.report.console import may_draw
 from stagerunner.report.metrics import Metrics
 from stagerunner.state.checkpoint import PipelineCheckpoint
 from stagerunner.state.names import StateNames
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import List
 
 
 def records(names: StateNames, run_id: str, clock: Clock, checkpoint: str = '', *,

@@ -46,7 +46,9 @@ def main(arguments: Any, system: Any) -> int:
     if arguments.output == '-':
         system.out.line(page.decode('ascii').rstrip('\n'))
         return OK
-    path = arguments.output or StateNames(root).report(run_id)
+    path = StateNames(root).report(run_id)
+    if arguments.output is not None:
+        path = _writable(arguments.output)
     write_bytes(path, page, durable=False)
     if arguments.json:
         system.out.line(json.dumps({'runId': run_id, 'state': account.state,
@@ -54,6 +56,14 @@ def main(arguments: Any, system: Any) -> int:
     else:
         system.out.line(f'written: {printable(os.path.relpath(path))}')
     return OK
+
+
+def _writable(asked: str) -> str:
+    """Return where a link leads; refuse a folder or a device, which no file is to replace."""
+    path = os.path.realpath(asked)
+    if not asked or os.path.lexists(path) and not os.path.isfile(path):
+        raise UsageError(f'-o: {printable(asked)} is not a file; name one, or - for stdout')
+    return path
 
 
 def chosen_run(root: str, run_id: Any) -> str:

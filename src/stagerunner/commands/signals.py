@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import signal
-from typing import Any
-from typing import List
-from typing import Tuple
 
 from stagerunner.clock import Stop
+from stagerunner.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import List
+    from typing import Tuple
 
 #: Signals that end a run in good order; the last one is what CTRL_BREAK is called on Windows.
 _ENDING = ('SIGINT', 'SIGTERM', 'SIGHUP', 'SIGBREAK')

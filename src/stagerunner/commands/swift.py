@@ -7,9 +7,6 @@ doubt it does nothing, and the whole command takes place.
 
 from __future__ import annotations
 
-from typing import Any
-from typing import Optional
-
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
 from stagerunner.clock import stamp
@@ -20,6 +17,7 @@ from stagerunner.errors import OK
 from stagerunner.events import MATCHED
 from stagerunner.events import RunStarted
 from stagerunner.events import TasksSkipped
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.session import Broadcast
 from stagerunner.session import Ending
 from stagerunner.session import Occasion
@@ -31,6 +29,10 @@ from stagerunner.standing import config_of
 from stagerunner.standing import stand
 from stagerunner.state.names import StateNames
 from stagerunner.state.run import not_looked_at
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Optional
 
 
 def main(arguments: Any, system: Any) -> Optional[int]:

@@ -87,10 +87,12 @@ def _check(path: str, settings: Settings, rates: Optional[Rates],
     """
     document = read_document(path, '--pipeline')
     root = os.path.dirname(os.path.abspath(path))
-    pipeline, faults = parse(document, settings.base, settings.per_stage)[1:]
-    if pipeline is not None:
-        faults = [*disk_faults(root, pipeline), *_import_faults(root, pipeline, inherited)]
-        faults += quota_faults(pipeline, rates) if rates else []
+    parsed = parse(document, settings.base, settings.per_stage)
+    pipeline = parsed.pipeline
+    faults = [*parsed.faults, *disk_faults(root, parsed.outline),
+              *_import_faults(root, parsed.outline, inherited)]
+    if pipeline is not None and rates:
+        faults += quota_faults(pipeline, rates)
     if faults:
         raise DefinitionError(tuple(fault_lines(path, document, faults)))
     assert pipeline is not None

@@ -80,6 +80,9 @@ class Exit(NamedTuple):
 class Launcher:
     """Starts jobs and reports their ends; an implementation per kind of system."""
 
+    def prepare(self, python: str, env: Dict[str, str]) -> None:
+        """Begin with what the first fenced Python job is going to wait for, if there is such."""
+
     def start(self, job: Job) -> Optional[Exit]:
         """Start a job; return an exit at once when it cannot even be started."""
         raise NotImplementedError

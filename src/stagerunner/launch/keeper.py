@@ -54,12 +54,13 @@ _IGNORED = (_signal.SIGPIPE, _signal.SIGXFSZ)
 class Keeper:
     """Serves one runner until it goes away."""
 
-    def __init__(self, channel, kernel, stage, end):
+    def __init__(self, channel, kernel, stage, end, *, is_enforced):
         self.channel = channel
         self.kernel = kernel
         #: What prepares warm processors, None where there can be none, and ends them.
         self.stage = stage
         self.end = end
+        self.is_enforced = is_enforced
         self.wake, self._wake_writer = os.pipe()
         os.set_blocking(self.wake, False)
         os.set_blocking(self._wake_writer, False)
@@ -220,6 +221,9 @@ class Keeper:
         """Leave the keeper: session, signals, descriptors."""
         _signal.set_wakeup_fd(-1)
         _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+        if job['fenced'] and not self.is_enforced:
+            # The first keeper of this kind had a fence, so this job may not go without.
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
         parent = os.getppid()
         if self.kernel is not None:
             self.kernel.die_with_parent()
@@ -327,7 +331,8 @@ def serve(started, start, descriptor, report):
         end = ending.Ending(start.modules, kernel.leave if kernel is not None else None)
         stage = None if ready.has_acting_start(start.modules) else ready.Ready(
             start, started, kernel)
-        prepared = Keeper(channel, kernel, stage, end).serve()
+        prepared = Keeper(channel, kernel, stage, end,
+                          is_enforced=mechanisms[0] == 'enforced').serve()
     except (BrokenPipeError, ConnectionResetError):
         os._exit(0)
     return stage, end, prepared

@@ -44,6 +44,11 @@ SEED = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'seed.py')
 _START_UP = ('PYTHON', 'LD_', 'LC_', 'LANG', 'MALLOC', 'TZ', 'GLIBC_', 'HOME',
              '__PYVENV_LAUNCHER__', 'COVERAGE_', 'COV_CORE_')
 
+#: How the system has names; `os.fsencode` does the same in four times the time.
+_NAMES = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+
+_NO_FENCE = Fence()
+
 #: So many rounds of killing; what is there after them cannot be killed.
 _SWEEPS = 400
 
@@ -91,7 +96,11 @@ class LinuxLauncher(PosixLauncher):
         super().__init__(clock, stop)
         self.is_warm = is_warm
         self.idle: List[KeeperHandle] = []
+        #: A keeper that was started for the first job and has not reported yet.
+        self.coming: Optional[KeeperHandle] = None
         self.busy: List[KeeperHandle] = []
+        #: What surrounds the jobs of keepers of a kind, as the first of them reported.
+        self.fences: Dict[Kind, Fence] = {}
         self.is_adopting = False
         #: Processes that were below this one before the launcher began; never touched.
         self.strangers: List[int] = []
@@ -114,15 +123,32 @@ class LinuxLauncher(PosixLauncher):
             if keeper.kind == kind:
                 self.idle.remove(keeper)
                 return keeper
-        return start_keeper(kind, job.env)
+        if kind in self.fences and self.coming is None:
+            # It gets its job at once and reports when it comes to it: several start together.
+            return begin_keeper(kind, job.env, self.fences[kind])
+        return self._new(kind, job.env)
+
+    def _new(self, kind: Kind, env: Dict[str, str]) -> KeeperHandle:
+        coming, self.coming = self.coming, None
+        if coming is not None and coming.kind != kind:
+            coming.close()
+            coming = None
+        keeper = (coming or begin_keeper(kind, env)).ready()
+        self.fences.setdefault(kind, keeper.fence)
+        return keeper
+
+    def prepare(self, python: str, env: Dict[str, str]) -> None:
+        try:
+            self.coming = begin_keeper(Kind(python, True, start_up_variables(env)), env)
+        except OSError:
+            # Told when there is a job that needs it.
+            pass
 
     def fence(self, python: Optional[str], env: Dict[str, str]) -> Fence:
         kind = Kind(python or sys.executable, True, start_up_variables(env))
-        for keeper in self.idle + self.busy:
-            if keeper.kind == kind:
-                return keeper.fence
-        self.idle.append(start_keeper(kind, env))
-        return self.idle[-1].fence
+        if kind not in self.fences:
+            self.idle.append(self._new(kind, env))
+        return self.fences[kind]
 
     def finish(self, running: Piped) -> Exit:
         ended = super().finish(running)
@@ -138,9 +164,9 @@ class LinuxLauncher(PosixLauncher):
         return ended
 
     def close(self) -> None:
-        for keeper in self.idle + self.busy:
+        for keeper in [*self.idle, *self.busy, *([self.coming] if self.coming else [])]:
             keeper.close()
-        self.idle, self.busy = [], []
+        self.idle, self.busy, self.coming = [], [], None
         if self.is_adopting:
             adopt_orphans(is_adopting=False)
             self.is_adopting = False
@@ -154,8 +180,31 @@ class KeeperHandle:
         self.kind = kind
         self.process = process
         self.channel = channel
+        #: What surrounds its jobs or, until it has reported, must.
         self.fence = fence
+        self.is_ready = False
         self.is_lost = False
+
+    def ready(self) -> KeeperHandle:
+        """Wait for the report of a keeper that was begun; raises `OSError` when none comes."""
+        import select
+
+        is_there = select.select([self.channel], [], [], _READY_S)[0]
+        message = self.channel.receive()[0] if is_there else None
+        if message is None:
+            fault = self.fault()
+            self.close()
+            raise OSError(errno.ECHILD, fault)
+        self.fence = Fence(*message[1:])
+        self.is_ready = True
+        return self
+
+    def fault(self) -> str:
+        """End a keeper that has not come to its report, and return what it printed instead."""
+        self.process.kill()
+        pipe = self.process.stdout
+        said = pipe.read().decode('utf-8', 'backslashreplace') if pipe else ''
+        return f'its keeper did not start: {said.strip()[-500:]}'
 
     def run(self, job: Job, is_warm: bool, now: float) -> _Kept:
         """Hand a job over; raises `OSError` when the keeper is gone."""
@@ -166,7 +215,7 @@ class KeeperHandle:
                 'verb': 'run', 'argv': in_bytes(command_of(job)),
                 'env': in_bytes(environment_of(job)), 'cwd': in_bytes(job.cwd),
                 'warm': is_warm, 'limits': dict(job.limits), 'files': in_bytes(job.files),
-                'stdin': in_bytes(job.stdin),
+                'stdin': in_bytes(job.stdin), 'fenced': self.fence.is_enforced,
             }, [output_end, errors_end, *job.inherited])
         except OSError:
             os.close(output)
@@ -202,6 +251,9 @@ class _KeptTree(Tree):
             if message is None:
                 self.keeper.is_lost = True
                 self.returncode = _LOST
+                self.start_error = '' if self.keeper.is_ready else self.keeper.fault()
+            elif message[0] == 'ready':
+                self.keeper.is_ready = True
             elif message[0] == 'broken':
                 self.start_error = os_fault(OSError(message[1], os.strerror(message[1])))
             elif message[0] == 'ended':
@@ -256,9 +308,9 @@ class _Kept(Piped):
 def in_bytes(value: Any) -> Any:
     """Return paths and variables as the system has them: a keeper may spell text otherwise."""
     if isinstance(value, str):
-        return os.fsencode(value)
+        return value.encode(*_NAMES)
     if isinstance(value, dict):
-        return {os.fsencode(name): os.fsencode(text) for name, text in value.items()}
+        return {name.encode(*_NAMES): text.encode(*_NAMES) for name, text in value.items()}
     return value if value is None else [in_bytes(part) for part in value]
 
 
@@ -276,10 +328,9 @@ def _is_readable(channel: Any) -> bool:
     return bool(select.select([channel], [], [], 0)[0])
 
 
-def start_keeper(kind: Kind, env: Dict[str, str]) -> KeeperHandle:
-    """Start a keeper and wait for its report."""
+def begin_keeper(kind: Kind, env: Dict[str, str], fence: Fence = _NO_FENCE) -> KeeperHandle:
+    """Start a keeper, which will report when it is ready; `fence` is what it has to have then."""
     import _socket
-    import select
     import subprocess
 
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
@@ -301,16 +352,7 @@ def start_keeper(kind: Kind, env: Dict[str, str]) -> KeeperHandle:
     channel = Channel(ours.detach())
     if kind.is_fenced:
         _send(channel, in_bytes(clean))
-    ready = select.select([channel], [], [], _READY_S)[0]
-    message = channel.receive()[0] if ready else None
-    handle = KeeperHandle(kind, process, channel,
-                          Fence(*message[1:]) if message else Fence())
-    if message is None:
-        process.kill()
-        said = process.stdout.read().decode('utf-8', 'backslashreplace') if process.stdout else ''
-        handle.close()
-        raise OSError(errno.ECHILD, f'its keeper did not start: {said.strip()[-500:]}')
-    return handle
+    return KeeperHandle(kind, process, channel, fence)
 
 
 def adopt_orphans(*, is_adopting: bool = True) -> None:

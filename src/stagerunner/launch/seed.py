@@ -6,17 +6,13 @@ the work is in `launch.keeper`.
 
 import sys
 
-#: What a fresh interpreter has at the first line of a script (as in `boot.Start`).
-_modules, _importers = set(sys.modules), set(sys.path_importer_cache)
-
-sys.path.insert(0, sys.argv[3])
-
-from stagerunner.launch import boot  # noqa: E402 - what was loaded before is what counts
-from stagerunner.launch import keeper  # noqa: E402
-
-del sys.path[0]
-
 if __name__ == '__main__':
+    #: What a fresh interpreter has at the first line of a script (as in `boot.Start`).
+    _modules, _importers = set(sys.modules), set(sys.path_importer_cache)
+    sys.path.insert(0, sys.argv[3])
+    from stagerunner.launch import boot
+    from stagerunner.launch import keeper
+    del sys.path[0]
     #: Kept, or the globals of this module would go with it.
     _own_module = sys.modules['__main__']
     _started = __file__

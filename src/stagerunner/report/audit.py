@@ -9,8 +9,6 @@ run's record says that it has ended.
 from __future__ import annotations
 
 import os
-from typing import Optional
-from typing import Sequence
 
 from stagerunner.clock import Clock
 from stagerunner.clock import stamp
@@ -22,6 +20,7 @@ from stagerunner.events import Sink
 from stagerunner.events import TasksSkipped
 from stagerunner.files import append
 from stagerunner.files import remove_tree
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.report.chain import SCHEMA
 from stagerunner.report.chain import Key
 from stagerunner.report.chain import encode
@@ -33,6 +32,10 @@ from stagerunner.state.lines import append_or_cut
 from stagerunner.state.names import StateNames
 from stagerunner.wording import event_name
 from stagerunner.wording import plain
+
+if TYPE_CHECKING:
+    from typing import Optional
+    from typing import Sequence
 
 #: Fields that every record has at its beginning, or that are known only when it is written.
 _SAID_OTHERWISE = ('runId', 'at', 'auditHead')

@@ -9,18 +9,21 @@ write all later ones anew, and with a key cannot.
 from __future__ import annotations
 
 import json
-from typing import Any
-from typing import BinaryIO
-from typing import Dict
-from typing import Iterator
-from typing import Optional
-from typing import Tuple
 
 from stagerunner.errors import Unreadable
 from stagerunner.errors import UsageError
 from stagerunner.files import digest_bytes
 from stagerunner.files import read_bytes
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import BinaryIO
+    from typing import Dict
+    from typing import Iterator
+    from typing import Optional
+    from typing import Tuple
 
 #: Version of the shape of a line.
 SCHEMA = 1

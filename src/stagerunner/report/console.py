@@ -9,14 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
-from typing import Callable
-from typing import Dict
-from typing import List
-from typing import Mapping
-from typing import Optional
-from typing import TextIO
-from typing import Tuple
 
 from stagerunner.clock import Clock
 from stagerunner.events import MATCHED
@@ -26,6 +18,7 @@ from stagerunner.events import RunEnded
 from stagerunner.events import Sink
 from stagerunner.events import StageEnded
 from stagerunner.events import StageExpanded
+from stagerunner.events import TaskAdopted
 from stagerunner.events import TaskBlocked
 from stagerunner.events import TaskDone
 from stagerunner.events import TaskFailed
@@ -41,8 +34,19 @@ from stagerunner.events import TaskWaiting
 from stagerunner.events import Warned
 from stagerunner.events import in_one_line
 from stagerunner.events import stage_of
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.schema import printable
 from stagerunner.wording import plain
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Callable
+    from typing import Dict
+    from typing import List
+    from typing import Mapping
+    from typing import Optional
+    from typing import TextIO
+    from typing import Tuple
 
 #: A fan-out over more tasks has no line for each that went well.
 LONG = 50
@@ -213,6 +217,8 @@ _LINES: Dict[type, Callable[[Any], str]] = {
         f'[RETRY] {event.task} attempt {event.attempt} of {event.max_attempts} in '
         f'{event.delay_s:.3g}s ({event.error_class}: {_headline(event.error)})'),
     TaskFailed: _failed,
+    TaskAdopted: lambda event: (f'[ADOPT] {event.task} ({event.outputs} '
+                                f'output{"" if event.outputs == 1 else "s"})'),
     TaskBlocked: lambda event: f'[BLOCKED] {event.task} ({event.why})',
     TaskWaiting: lambda event: f'[WAIT] {event.task} (nothing left of {printable(event.name)})',
     TaskPlanned: lambda event: (

@@ -13,11 +13,6 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Any
-from typing import Dict
-from typing import List
-from typing import Optional
-from typing import Tuple
 
 from stagerunner.errors import StateError
 from stagerunner.errors import os_fault
@@ -26,6 +21,7 @@ from stagerunner.files import sync_file
 from stagerunner.files import sync_folder
 from stagerunner.locks import audit_lock
 from stagerunner.locks import take_lock
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.report.chain import NEWER
 from stagerunner.report.chain import START
@@ -38,6 +34,13 @@ from stagerunner.report.trail import open_journal
 from stagerunner.state.lines import append_or_cut
 from stagerunner.state.names import StateNames
 from stagerunner.state.run import is_dead
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Dict
+    from typing import List
+    from typing import Optional
+    from typing import Tuple
 
 #: What the entries of the journal are called.
 OPENED, CLOSED = 'run_opened', 'run_closed'

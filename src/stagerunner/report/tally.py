@@ -16,6 +16,8 @@ from typing import List
 from typing import Optional
 
 from stagerunner.events import AttemptEnded
+from stagerunner.events import EntryEnded
+from stagerunner.events import EntryLeased
 from stagerunner.events import Event
 from stagerunner.events import RunEnded
 from stagerunner.events import RunStarted
@@ -90,6 +92,8 @@ class Tally:
         self.began: Optional[float] = None
         self.stages: Dict[str, _Stage] = {}
         self.running: Dict[str, Running] = {}
+        #: True for a run of the queue: nobody knows what is still to come.
+        self.is_endless = False
         self._recent: Deque[float] = deque(maxlen=_RECENT)
 
     def receive(self, event: Event, now: float) -> None:
@@ -101,6 +105,8 @@ class Tally:
             self.running.clear()
         elif isinstance(event, StageExpanded):
             self._stage(event.stage).total = int(event.tasks)
+        elif isinstance(event, (EntryLeased, EntryEnded)):
+            self._count_entry(event)
         elif isinstance(event, TaskStarted):
             self._leave(event.task)
             self.running[event.task] = Running(event.task, now, int(event.attempt))
@@ -116,6 +122,15 @@ class Tally:
         elif isinstance(event, RunEnded):
             self.state = event.state
             self.abandon()
+
+    def _count_entry(self, event: Any) -> None:
+        """An entry of the queue has a task in each stage; one that is put off comes again."""
+        self.is_endless = True
+        for stage in self.stages.values():
+            if isinstance(event, EntryLeased):
+                stage.total += 1
+            elif event.outcome not in ('done', 'skipped', 'error'):
+                stage.total = max(stage.total - 1, sum(stage.ended.values()) + stage.running)
 
     def _stage(self, task: str) -> _Stage:
         return self.stages.setdefault(stage_of(task), _Stage())
@@ -189,6 +204,8 @@ class Tally:
         `expected` tells what the last success of a stage took, where this run
         has none yet.
         """
+        if self.is_endless:
+            return None
         work_s = longest_s = 0.0
         spent: Dict[str, float] = {}
         for task in self.running.values():

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-from typing import Dict
-from typing import List
+from stagerunner.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Dict
+    from typing import List
+
 
 #: Figure of the metrics file, name of the metric, what it is.
 _TOTALS = (

@@ -9,18 +9,21 @@ from __future__ import annotations
 import json
 import os
 import stat
-from typing import Any
-from typing import BinaryIO
-from typing import Dict
-from typing import Iterator
-from typing import Optional
 
 from stagerunner.errors import StateError
 from stagerunner.errors import os_fault
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.report.chain import LONGEST_LINE
 from stagerunner.report.chain import SCHEMA
 from stagerunner.sharing import open_file
 from stagerunner.state.names import StateNames
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import BinaryIO
+    from typing import Dict
+    from typing import Iterator
+    from typing import Optional
 
 _READ = (os.O_RDONLY | getattr(os, 'O_BINARY', 0) | getattr(os, 'O_NONBLOCK', 0)
          | getattr(os, 'O_CLOEXEC', 0) | getattr(os, 'O_NOFOLLOW', 0))

@@ -10,10 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
-from typing import Dict
-from typing import Optional
-from typing import Tuple
 
 from stagerunner.clock import Clock
 from stagerunner.clock import stamp
@@ -37,6 +33,7 @@ from stagerunner.events import in_one_line
 from stagerunner.events import stage_of
 from stagerunner.files import make_folder
 from stagerunner.files import write_blocks
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.state.entries import COMPLETED
 from stagerunner.state.entries import FAILED
 from stagerunner.state.entries import IN_PROGRESS
@@ -54,6 +51,12 @@ from stagerunner.state.entries import render
 from stagerunner.state.entries import spell
 from stagerunner.state.names import StateNames
 from stagerunner.state.snapshots import Snapshots
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Dict
+    from typing import Optional
+    from typing import Tuple
 
 #: Between two snapshots for the sake of items lie so many seconds at least.
 _ITEMS_REST_S = 1.0

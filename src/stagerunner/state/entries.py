@@ -9,11 +9,15 @@ An entry is kept as a dictionary, or as its JSON text where memory counts.
 from __future__ import annotations
 
 import json
-from typing import Any
-from typing import Container
-from typing import Dict
-from typing import Iterator
-from typing import List
+
+from stagerunner.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Container
+    from typing import Dict
+    from typing import Iterator
+    from typing import List
 
 NOT_STARTED, IN_PROGRESS, COMPLETED, FAILED = 'not_started', 'in_progress', 'completed', 'failed'
 

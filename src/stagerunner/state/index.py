@@ -8,14 +8,17 @@ nothing; who deletes it loses time and nothing else.
 from __future__ import annotations
 
 import json
-from typing import Any
-from typing import Dict
 
 from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
 from stagerunner.files import digest_bytes
 from stagerunner.files import read_bytes
 from stagerunner.files import write_blocks
+from stagerunner.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Dict
 
 FORMAT = 3
 

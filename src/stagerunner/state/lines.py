@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 from binascii import crc32
-from typing import Any
-from typing import Dict
 
 from stagerunner.files import append
+from stagerunner.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Dict
 
 #: How each line ends: eight digits between these.
 _SUM, _END = b',"crc":"', b'"}'

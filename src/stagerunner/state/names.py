@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Iterator
-from typing import List
-from typing import Tuple
 
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.spelling import encode
 from stagerunner.spelling import is_name
+
+if TYPE_CHECKING:
+    from typing import Iterator
+    from typing import List
+    from typing import Tuple
 
 FOLDER = 'state'
 

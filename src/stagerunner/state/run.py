@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-from typing import Dict
-from typing import Iterator
-from typing import List
-from typing import Optional
-
 from stagerunner import __version__
 from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
@@ -20,8 +14,16 @@ from stagerunner.locks import is_held
 from stagerunner.locks import lock_folders
 from stagerunner.locks import run_lock
 from stagerunner.locks import try_lock
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.state.names import StateNames
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Dict
+    from typing import Iterator
+    from typing import List
+    from typing import Optional
 
 RUNNING, COMPLETED, FAILED, INTERRUPTED = 'running', 'completed', 'failed', 'interrupted'
 

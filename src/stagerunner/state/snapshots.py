@@ -12,13 +12,6 @@ from __future__ import annotations
 
 import os
 from binascii import crc32
-from typing import Any
-from typing import Dict
-from typing import Iterable
-from typing import Iterator
-from typing import List
-from typing import Optional
-from typing import Tuple
 
 from stagerunner.clock import Clock
 from stagerunner.errors import StateError
@@ -30,10 +23,20 @@ from stagerunner.files import read_bytes
 from stagerunner.files import write_blocks
 from stagerunner.locks import Turns
 from stagerunner.locks import beside
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.state.lines import append_or_cut
 from stagerunner.state.lines import is_sealed
 from stagerunner.state.lines import seal
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Dict
+    from typing import Iterable
+    from typing import Iterator
+    from typing import List
+    from typing import Optional
+    from typing import Tuple
 
 #: Nobody's checkpoint file is larger, in bytes.
 LARGEST = 1 << 31

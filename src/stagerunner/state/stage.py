@@ -17,6 +17,7 @@ from stagerunner.events import Reason
 from stagerunner.events import Sink
 from stagerunner.events import StageEnded
 from stagerunner.events import StageExpanded
+from stagerunner.events import TaskAdopted
 from stagerunner.events import TaskDone
 from stagerunner.events import TaskFailed
 from stagerunner.events import TaskInterrupted
@@ -64,6 +65,8 @@ class StageRecords(Sink):
         elif isinstance(event, TaskDone):
             self._write(event.task, 'ok', event.duration_s, key=event.key,
                         is_staged=event.is_staged)
+        elif isinstance(event, TaskAdopted) and event.task == stage_of(event.task):
+            self._write(event.task, 'adopted', 0.0, key=event.key, is_staged=False)
         elif isinstance(event, TaskFailed):
             self.errors.setdefault(stage_of(event.task), f'{event.task}: {event.error}')
             self._write(event.task, 'failed', event.duration_s, error=event.error)

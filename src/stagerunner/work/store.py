@@ -134,6 +134,19 @@ class WorkQueue:
         held = self._held.get(job_id)
         return held is not None and token in (None, held.token)
 
+    def workers(self) -> List[str]:
+        """Return the names under which something is leased now."""
+        return self._database.read(tables.workers)
+
+    def end_leases(self, worker_id: str) -> int:
+        """Hand out again, as if its time were over, what is leased to a worker; return how many.
+
+        For workers that are known to be dead.  One that is alive would lose
+        its work: what it finishes is refused.
+        """
+        with self._database.write() as connection:
+            return tables.end_leases(connection, self._moment(connection), worker_id)
+
     # -- finishing -------------------------------------------------------------------
 
     def ack(self, job_id: int, outcome: str, last_error: Optional[str] = None,

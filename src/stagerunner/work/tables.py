@@ -290,6 +290,19 @@ def counts(connection: Any) -> Dict[str, int]:
                     .fetchone()))
 
 
+def workers(connection: Any) -> List[str]:
+    """Return the names under which something is leased now."""
+    return [str(row[0]) for row in connection.execute(
+        "SELECT DISTINCT worker_id FROM jobs WHERE due > 0 AND state = 'in_progress'")]
+
+
+def end_leases(connection: Any, now: Moment, worker_id: str) -> int:
+    """Let all leases of a worker be over by now; return how many."""
+    return int(connection.execute(
+        "UPDATE jobs SET due = ? WHERE due > 0 AND state = 'in_progress' AND worker_id = ?",
+        (now.us, worker_id)).rowcount)
+
+
 def is_paused(connection: Any) -> bool:
     """Return True when nothing is to be handed out."""
     return bool(connection.execute('SELECT paused FROM facts').fetchone()[0])

@@ -11,10 +11,7 @@ from typing import Iterator
 from typing import Optional
 
 from stagerunner.documents import read_document
-from stagerunner.errors import StateError
 from stagerunner.errors import UsageError
-from stagerunner.errors import os_fault
-from stagerunner.files import make_folder
 from stagerunner.files import try_stat
 from stagerunner.schema import printable
 from stagerunner.state.names import StateNames
@@ -44,12 +41,7 @@ def opened(arguments: Any) -> Iterator[WorkQueue]:
 
     What the queue refuses to take is a mistake of the caller (`UsageError`).
     """
-    names = names_of(arguments)
-    try:
-        make_folder(names.folder)
-    except OSError as error:
-        raise StateError(names.folder, os_fault(error)) from error
-    queue = WorkQueue(names.work_queue())
+    queue = WorkQueue(names_of(arguments).work_queue())
     try:
         yield queue
     except ValueError as error:
