@@ -74,7 +74,8 @@ def test_a_lock_that_somebody_else_has_is_told(tmp_path):
 
 @pytest.mark.skipif(os.name != 'posix', reason='flock')
 @pytest.mark.parametrize(('answers', 'said'), [
-    ([None, None], 'do not exclude'), ([None, BlockingIOError(), BlockingIOError()], 'are not released'),
+    ([None, None], 'do not exclude'),
+    ([None, BlockingIOError(), BlockingIOError()], 'are not released'),
     ([OSError(38, 'Function not implemented')], 'do not work: Function not implemented')])
 def test_locks_that_keep_nobody_out_are_found_out(tmp_path, monkeypatch, answers, said):
     """A fact of the platform: some file systems answer like that."""
