@@ -1,5 +1,6 @@
 """The documents are true: examples run, commands work, flags, keys, variables and links exist."""
 
+import importlib.util
 import json
 import os
 import re
@@ -463,6 +464,15 @@ def test_the_definitions_shown_are_valid(path):
     assert definitions
     assert [definition.parse(document).faults for document in definitions] == [[]] * len(
         definitions)
+
+
+def test_the_page_of_commands_is_current():
+    spec = importlib.util.spec_from_file_location('commands_page', CHECKOUT / 'docs/commands.py')
+    generator = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generator)
+
+    is_current = generator.PAGE.read_text('utf-8') == generator.page()
+    assert is_current, 'docs/commands.md is not current; run: python3 docs/commands.py'
 
 
 # -- links ----------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 from typing import Iterator
 from typing import List
@@ -12,6 +13,9 @@ import pytest
 from fakes import FakeClock
 from stagerunner.events import QueueCounted
 from stagerunner.feeding import Member
+from stagerunner.locks import Lock
+from stagerunner.locks import run_lock
+from stagerunner.locks import try_lock
 from stagerunner.result import BROKEN
 from stagerunner.result import DONE
 from stagerunner.result import SKIPPED
@@ -26,6 +30,7 @@ from stagerunner.tasks import make_tasks
 from stagerunner.work.feed import Asked
 from stagerunner.work.feed import Conclusion
 from stagerunner.work.feed import QueueFeed
+from stagerunner.work.feed import Runner
 from stagerunner.work.feed import conclude
 from stagerunner.work.feed import limits_of
 from stagerunner.work.feed import verdict_of
@@ -61,14 +66,21 @@ class Feeds:
         self.clock = clock
         self.settings = SETTINGS
         self.stores: List[WorkQueue] = []
+        self.root = os.path.dirname(queue.path)
+        #: Locks of runs that are alive.
+        self.alive: List[Lock] = []
 
     def make(self, name: str = 'w', *, workers: int = 4, drains: bool = False,
-             limit: Optional[int] = None) -> QueueFeed:
+             limit: Optional[int] = None, is_alive: bool = True) -> QueueFeed:
         """Return a feed with a connection of its own, as another process would have it."""
         self.stores.append(WorkQueue(self.queue.path, clock=self.clock, boot='b'))
-        feed = QueueFeed(self.stores[-1], self.settings, self.clock, lambda: 0.0, name, '/root',
+        feed = QueueFeed(self.stores[-1], self.settings, self.clock, lambda: 0.0,
+                         Runner('host', len(self.stores), name), self.root,
                          Asked(workers, drains, limit))
         feed.collections = ['jobs']
+        if is_alive:
+            lock = try_lock(run_lock(self.root, name))
+            self.alive += [lock] if lock else []
         return feed
 
     def put(self, *names: str, **keys: Any) -> None:
@@ -87,6 +99,8 @@ def feeds(queue: WorkQueue, clock: FakeClock) -> Iterator[Feeds]:
     yield feeds
     for store in feeds.stores:
         store.close()
+    for lock in feeds.alive:
+        lock.release()
 
 
 def settle(member: Member, *results: Result) -> Member:
@@ -332,6 +346,49 @@ def test_what_is_still_being_ended_here_is_not_begun_again_here(feeds, clock):
     assert feeds.make('third').take(1) == []
     clock.advance(1)
     assert [member.name for member in feeds.make('fourth').take(1)] == ['a']
+
+
+def test_leases_of_a_run_that_is_dead_are_not_waited_for(feeds):
+    """Nobody holds the lock of its id; a live one keeps its entry."""
+    feeds.put('a', 'b')
+    feeds.make('alive').take(1)
+    feeds.make('dead', is_alive=False).take(1)
+
+    assert [(member.name, member.attempt) for member in feeds.make('w').take(2)] == [('b', 2)]
+
+
+def test_a_run_whose_id_is_used_again_is_dead(feeds):
+    feeds.put('a')
+    feeds.make('w').take(1)
+
+    assert [member.attempt for member in feeds.make('w').take(1)] == [2]
+
+
+def test_leases_of_others_are_waited_for(feeds, clock):
+    """Of runs on other hosts, of programs that embed the queue: nobody here knows of them."""
+    feeds.put('a', 'b')
+    feeds.queue.lease('other:1:dead', 1, 30)
+    feeds.queue.lease('a program', 1, 30)
+    feed = feeds.make()
+
+    assert feed.take(2) == []
+    clock.advance(31)
+    assert len(feed.take(2)) == 2
+
+
+def test_the_dead_are_looked_for_again_after_a_while(feeds, clock):
+    feeds.put('a')
+    other = feeds.make('other')
+    other.take(1)
+    feed = feeds.make()
+    assert feed.take(1) == []
+    feeds.alive[0].release()
+    del feeds.alive[0]
+
+    clock.advance(4)
+    assert feed.take(1) == []
+    clock.advance(2)
+    assert len(feed.take(1)) == 1
 
 
 # -- leaving ---------------------------------------------------------------------------

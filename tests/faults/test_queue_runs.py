@@ -73,6 +73,20 @@ open(os.path.join(os.environ['PIPELINE_OUTPUT_DIR'], 'out.txt'), 'w').close()
 '''
 
 
+#: Copies lines, and stands still after the hundredth as long as there is a gate.
+RESUMES = '''\
+import os, time
+from stagerunner.processor import Progress
+with Progress() as progress:
+    out = progress.open('out.txt')
+    for number, line in enumerate(progress.lines(['text.txt'])):
+        while number == 100 and os.path.exists('gate'):
+            open('there', 'w').close()
+            time.sleep(0.002)
+        out.write(line)
+'''
+
+
 def make(root: Path, install: Install, entries: Dict[str, Any], processor: str = ALONE,
          **queue: Any) -> Workspace:
     """Return a workspace with stages that the queue feeds, and these entries in it."""
@@ -207,6 +221,29 @@ def _starts(workspace: Workspace) -> List[str]:
         return workspace.read('starts').split()
     except FileNotFoundError:
         return []
+
+
+@pytest.mark.slow
+def test_the_next_runner_goes_on_where_the_processor_of_a_killed_one_was(
+        tmp_path: Path, install: Install) -> None:
+    need_linux()
+    workspace = make(tmp_path / 'w', install, {'a': {}}, RESUMES, lease_ttl_seconds=0.3)
+    definition = workspace.json('pipeline.json')
+    definition['stages'][0]['checkpoint'] = {'enabled': True, 'lineInterval': 10}
+    workspace.write('pipeline.json', json.dumps(definition))
+    text = workspace.write('text.txt', ''.join(f'line {number}\n' for number in range(200)))
+    workspace.write('gate')
+    killed = start(install, workspace)
+    wait_until(workspace.path('there').exists, 'line 100')
+    killed.kill()
+    killed.wait(PATIENCE_S)
+    workspace.path('gate').unlink()
+
+    done = install.run(workspace, 'queue', 'run', '--drain')
+
+    assert done.code == 0 and '[RESUME] one[a] at line 100' in done.out, done
+    assert workspace.read_bytes('data/one/a/out.txt') == text.read_bytes()
+    assert rows(workspace, 'SELECT state, attempts FROM jobs') == [('done', 2)]
 
 
 @sizes(1, 10)

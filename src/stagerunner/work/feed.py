@@ -15,7 +15,7 @@ has to wait for (`work.holds`).
 from __future__ import annotations
 
 import json
-import os
+import re
 from typing import Any
 from typing import Callable
 from typing import Dict
@@ -30,34 +30,20 @@ from stagerunner.clock import Clock
 from stagerunner.clock import stamp
 from stagerunner.errors import FAILED
 from stagerunner.errors import LeaseLost
-from stagerunner.errors import UsageError
 from stagerunner.events import EntryEnded
 from stagerunner.events import QueueCounted
-from stagerunner.events import Warned
-from stagerunner.facts import Observer
-from stagerunner.feeding import FedScheduler
 from stagerunner.feeding import Intake
 from stagerunner.feeding import Member
-from stagerunner.fingerprint import expand_inputs
-from stagerunner.holds import Holds
 from stagerunner.items import entry_item
 from stagerunner.limits import host_key
 from stagerunner.permits import HOST
 from stagerunner.permits import RESOLVER
-from stagerunner.permits import Permits
-from stagerunner.placeholders import OPENING
 from stagerunner.records import NamedTuple
 from stagerunner.result import BROKEN
 from stagerunner.result import SKIPPED
 from stagerunner.result import Result
-from stagerunner.selection import Selection
-from stagerunner.selection import Wanted
 from stagerunner.settings import QueueSettings
-from stagerunner.source import Means
-from stagerunner.source import Source
-from stagerunner.state.marker import marker_path
-from stagerunner.tasks import Group
-from stagerunner.work.holds import EntryHolds
+from stagerunner.state.run import is_dead
 from stagerunner.work.store import WorkQueue
 
 #: How an entry can leave this run beside the ways in which it is finished.
@@ -68,6 +54,9 @@ _SOON_S, _LATER_S = 0.02, 1.0
 
 #: The counts of the queue are told no more often than this, in seconds.
 _COUNT_S = 1.0
+
+#: Between two looks for leases of runs that are dead lie so many seconds.
+_BURY_S = 5.0
 
 #: An entry that this run is still letting go of is given back for so long, in seconds.
 _AGAIN_S = 1.0
@@ -82,6 +71,29 @@ class Asked(NamedTuple):
     workers: int
     drains: bool = False
     limit: Optional[int] = None
+
+
+class Runner(NamedTuple):
+    """Who leases: a run, in a process, on a host."""
+
+    host: str
+    pid: int
+    run_id: str
+
+    @property
+    def name(self) -> str:
+        """The name under which the queue knows it."""
+        return f'{self.host}:{self.pid}:{self.run_id}'
+
+
+def runner_of(name: str) -> Optional[Runner]:
+    """Return whose name this is, None where it is not that of a run.
+
+    >>> runner_of('h:7:r1'), runner_of('worker-3')
+    (Runner(host='h', pid=7, run_id='r1'), None)
+    """
+    found = re.fullmatch(r'(.*):([0-9]+):([^:]+)', name)
+    return Runner(found.group(1), int(found.group(2)), found.group(3)) if found else None
 
 
 class Conclusion(NamedTuple):
@@ -152,12 +164,12 @@ class QueueFeed(Intake):
     """Leases entries, keeps the leases, and finishes them; `close` it when the run is over."""
 
     def __init__(self, queue: WorkQueue, settings: QueueSettings, clock: Clock,
-                 spread: Callable[[], float], worker_id: str, root: str, asked: Asked):
+                 spread: Callable[[], float], runner: Runner, root: str, asked: Asked):
         self.queue = queue
         self.settings = settings
         self.clock = clock
         self.spread = spread
-        self.worker_id = worker_id
+        self.runner = runner
         self.root = root
         self.asked = asked
         self.collections: Sequence[str] = ()
@@ -168,7 +180,7 @@ class QueueFeed(Intake):
         #: How many entries left this run in which way.
         self.counts: Dict[str, int] = {}
         self.pause_s = _SOON_S
-        self.look_s = self.beat_s = self.count_s = clock.monotonic()
+        self.look_s = self.beat_s = self.count_s = self.bury_s = clock.monotonic()
         self.told: Dict[str, int] = {}
 
     # -- coming in -----------------------------------------------------------------
@@ -180,7 +192,10 @@ class QueueFeed(Intake):
         n = self._appetite(room)
         if not n or now < self.look_s:
             return []
-        jobs = self.queue.lease(self.worker_id, n, self.settings.lease_ttl_seconds,
+        if now >= self.bury_s:
+            self.bury_s = now + _BURY_S
+            self._bury_the_dead()
+        jobs = self.queue.lease(self.runner.name, n, self.settings.lease_ttl_seconds,
                                 self.settings.max_job_attempts)
         members = [member for member in (self._hold(job, now) for job in jobs)
                    if member is not None]
@@ -189,6 +204,19 @@ class QueueFeed(Intake):
         if not (jobs or self.held) and self.asked.drains:
             self.is_drained = self._is_empty()
         return members
+
+    def _bury_the_dead(self) -> None:
+        """Wait for no lease of a run that is known to be dead: nobody holds the lock of its id.
+
+        Its orphans, if there are any, hold the locks of their entries.
+        """
+        for name in self.queue.workers():
+            other = runner_of(name)
+            if other is None or other == self.runner or other.host != self.runner.host:
+                continue
+            # Of two with the same id only one is alive: this one.
+            if other.run_id == self.runner.run_id or is_dead(self.root, other.run_id):
+                self.queue.end_leases(name)
 
     def _appetite(self, room: int) -> int:
         """Return how many entries to ask for: no more than can be begun, or soon."""
@@ -237,7 +265,7 @@ class QueueFeed(Intake):
     def _beat(self) -> None:
         """Prolong all leases, and find out which are lost."""
         now = self.clock.monotonic()
-        self.queue.heartbeat(self.worker_id, self.settings.lease_ttl_seconds)
+        self.queue.heartbeat(self.runner.name, self.settings.lease_ttl_seconds)
         for held in self.held.values():
             if self.queue.holds(held.id, held.token):
                 held.until_s = now + self.settings.lease_ttl_seconds
@@ -312,51 +340,3 @@ def limits_of(hint: Optional[str], artifact: Any, settings: QueueSettings) -> Tu
     host = host_key(url) if isinstance(url, str) else ''
     resolver = (RESOLVER + hint,) if hint and hint in settings.max_per_resolver else ()
     return (*resolver, *((HOST + host,) if host else ()))
-
-
-class QueueSource(Source):
-    """The source of `queue run`: stages that the queue feeds, and its entries as their tasks."""
-
-    def __init__(self, feed: QueueFeed):
-        self.feed = feed
-
-    def select(self, groups: Sequence[Group], wanted: Wanted) -> Selection:
-        fed = [group for group in groups if group.is_fed]
-        if not fed:
-            raise UsageError('no stage is fed by the queue; give a stage "forEach" and its '
-                             'collection {"queue": true}')
-        feed = self.feed
-        feed.collections = sorted({group.collection.name for group in fed if group.collection})
-        for group in fed:
-            group.retry_as(group.stage.retry._replace(
-                max_attempts=feed.settings.max_job_attempts, deadline_s=None))
-        needed = {position for group in fed for position in group.needs}
-        taken = [group for group in groups if group.stage.position in needed]
-        return Selection(fed, taken, [], frozenset())
-
-    def check(self, selection: Selection, observer: Observer) -> None:
-        """Refuse to begin where what ordinary stages make for these is not there."""
-        for group in selection.groups:
-            inputs = tuple(name for name in group.stage.inputs if OPENING not in name)
-            missing = expand_inputs(observer.root, inputs).missing
-            if missing:
-                maker = group.makers[group.stage.inputs.index(missing[0])]
-                raise UsageError(f"stage '{group.stage.name}': input {missing[0]} is missing"
-                                 + (f" after {maker}; run the pipeline first, without 'queue run'"
-                                    if maker else ''))
-        for group in selection.taken:
-            group.expand()
-            if len(group) and not os.path.lexists(marker_path(group.home, group.stage.name)):
-                raise UsageError(f"stage '{group.stage.name}' is not done, and stages that the "
-                                 f"queue feeds need it; run the pipeline first, without "
-                                 f"'queue run'")
-
-    def holds(self, root: str, permits: Permits, clock: Clock,
-              holder: Mapping[str, object]) -> Holds:
-        return EntryHolds(root, permits, clock, holder, self.feed.is_ours)
-
-    def scheduler(self, means: Means) -> FedScheduler:
-        return FedScheduler(means, self.feed)
-
-    def warnings(self, groups: Sequence[Group]) -> List[Warned]:
-        return []

@@ -97,7 +97,8 @@ class WorkQueue:
                              f'above 0, got {limit}, {lease_ttl_sec} and {max_attempts}')
         with self._database.write() as connection:
             now = self._moment(connection)
-            tables.take_back(connection, now)
+            if now.is_due:
+                tables.take_back(connection, now)
             if now.is_paused:
                 return []
             jobs = tables.hand_out(connection, now,
@@ -132,6 +133,19 @@ class WorkQueue:
         """
         held = self._held.get(job_id)
         return held is not None and token in (None, held.token)
+
+    def workers(self) -> List[str]:
+        """Return the names under which something is leased now."""
+        return self._database.read(tables.workers)
+
+    def end_leases(self, worker_id: str) -> int:
+        """Hand out again, as if its time were over, what is leased to a worker; return how many.
+
+        For workers that are known to be dead.  One that is alive would lose
+        its work: what it finishes is refused.
+        """
+        with self._database.write() as connection:
+            return tables.end_leases(connection, self._moment(connection), worker_id)
 
     # -- finishing -------------------------------------------------------------------
 
@@ -173,8 +187,9 @@ class WorkQueue:
             raise LeaseLost(ending.job_id)
 
     def _finish_all(self, endings: Sequence[tables.Ending]) -> List[int]:
+        is_timed = any(ending.wait_us for ending in endings)
         with self._database.write() as connection:
-            now = self._moment(connection)
+            now = self._moment(connection) if is_timed else tables.wall_moment(self._clock)
             lost = [ending.job_id for ending in endings
                     if not tables.finish(connection, now, ending)]
         for ending in endings:

@@ -37,7 +37,8 @@ from stagerunner.work.feed import LOST
 from stagerunner.work.feed import RETRY
 from stagerunner.work.feed import Asked
 from stagerunner.work.feed import QueueFeed
-from stagerunner.work.feed import QueueSource
+from stagerunner.work.feed import Runner
+from stagerunner.work.source import QueueSource
 from stagerunner.work.store import WorkQueue
 
 
@@ -76,7 +77,7 @@ def main(arguments: Any, system: Any) -> int:
                                           os.path.basename(arguments.pipeline))
     feed = QueueFeed(
         WorkQueue(StateNames(workspace.root).work_queue()), loaded.settings.queue, clock,
-        system.spread, f'{system.host}:{system.pid}:{run_id}', workspace.root,
+        system.spread, Runner(system.host, system.pid, run_id), workspace.root,
         Asked(many.n, arguments.drain, limit))
     request = Request(workspace, run_id, TIMEOUT_S, python, version, arguments.isolation, many.n,
                       keeps_going=True, rates=loaded.rates,
