@@ -38,7 +38,7 @@ LEVELS = {
     'report.dashboard': 1,
     'evidence': 4.1, 'commands.report': 9, 'report.comparison': 8.44, 'commands.diff': 9.1,
     'imports': 1.5, 'spelling': 1.5, 'documents': 1.5, 'keys': 1.55, 'rules': 1.6,
-    'oslocks': 1.9, 'locks': 2, 'definition': 2, 'offline': 2, 'processor': 2,
+    'oslocks': 1.9, 'health': 2, 'locks': 2, 'definition': 2, 'offline': 2, 'processor': 2,
     'report.metrics': 2.6, 'isolation': 2, 'flushing': 2.5, 'settings': 2,
     'producers': 2.5, 'state.names': 3, 'items': 3.2, 'workspace': 3, 'database': 3,
     'state.run': 3.5, 'state.stage': 3.5, 'state.marker': 3.5, 'state.checkpoint': 3.5,
