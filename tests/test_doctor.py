@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 from typing import Dict
 
@@ -139,3 +140,34 @@ def test_doctor_refuses_a_broken_config_as_the_others_do(workspace, doctor):
     assert doctor() == (2, '', 'pipeline_config.json: dry_run: expected true or false, got 1\n'
                                'pipeline_config.json: max_workers: expected a whole number from '
                                '1 to 1000, got 0\n')
+
+
+# -- what the host can promise ----------------------------------------
+
+@pytest.mark.integration
+@pytest.mark.slow
+def test_doctor_looks_at_disk_locks_clock_and_sqlite_and_changes_nothing(workspace, doctor):
+    workspace.simple()
+    before = workspace.tree()
+
+    found = json.loads(doctor('--json').out)
+
+    assert (found['locks'], found['clock'], found['missingModules']) == ('work', 'sane', [])
+    assert found['freeBytes'] > 0 and found['sqlite'].count('.') == 2
+    assert found['walReset'].startswith(('not in this version', 'in this version; not exposed'))
+    assert {'fileSystem', 'networkFileSystem', 'freeInodes', 'problems', 'warnings'} <= set(found)
+    assert workspace.tree() == before
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+def test_doctor_warns_of_a_clock_that_was_set_back_and_goes_on(workspace, doctor):
+    workspace.simple()
+    path = workspace.write('state/run_r1.json', '{}')
+    os.utime(str(path), (9e9, 9e9))
+
+    shown, found = doctor(), json.loads(doctor('--json').out)
+
+    assert found['clock'].startswith('run_r1.json is ') and found['clock'] in found['warnings']
+    assert shown.code == (1 if found['problems'] else 0)
+    assert f"warnings: {found['clock']}" in shown.lines

@@ -54,7 +54,7 @@ COMMANDS = {
     'adopt': 'Record outputs that are there already as current, without running anything.',
     'diff': 'Compare two runs: inputs, params, durations, outputs.',
     'clean': 'Remove what the runner made and nobody changed.',
-    'doctor': 'Tell which fence surrounds processors on this host, and which settings hold.',
+    'doctor': 'Tell what this host can promise, and which settings hold.',
 }
 
 
@@ -77,6 +77,13 @@ class System(NamedTuple):
         import random
 
         return random.uniform(-1, 1)
+
+    def version_of(self, module: str, name: str = '') -> Optional[str]:
+        """Return the version that a standard module tells, None where it is missing."""
+        try:
+            return str(getattr(importlib.import_module(module), name, ''))
+        except ImportError:
+            return None
 
     def load(self, name: str) -> Any:
         """Return a module of the package that only some calls of a command need."""

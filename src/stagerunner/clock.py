@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from functools import lru_cache
 
 #: What `stamp` writes.
 _STAMP = re.compile(r'(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)\.(\d{6})\+00:00$')
@@ -20,9 +21,8 @@ def stamp(seconds: float) -> str:
     >>> stamp(0.25)
     '1970-01-01T00:00:00.250000+00:00'
     """
-    micros = int(round(seconds * 1_000_000))
-    whole, rest = divmod(micros, 1_000_000)
-    return time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole)) + f'.{rest:06d}+00:00'
+    whole, rest = divmod(round(seconds * 1_000_000), 1_000_000)
+    return f'{_second(whole)}.{rest:06d}+00:00'
 
 
 def unstamp(text: str) -> float:
@@ -40,6 +40,11 @@ def unstamp(text: str) -> float:
     days = (years * 365 + years // 4 - years // 100 + years // 400
             + (153 * ((month + 9) % 12) + 2) // 5 + day - 719469)
     return days * 86400.0 + hour * 3600 + minute * 60 + second + micros / 1_000_000
+
+
+@lru_cache(maxsize=64)
+def _second(seconds: int) -> str:
+    return time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))
 
 
 class Stop:

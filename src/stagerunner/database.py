@@ -13,10 +13,8 @@ touches, nor closes, what it inherited.  Commits are flushed to the disk.
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
 from typing import Any
 from typing import Callable
-from typing import Iterator
 from typing import List
 from typing import NoReturn
 from typing import Optional
@@ -73,27 +71,55 @@ class Database:
         self.path = os.path.abspath(path)
         self._versions = versions
         self._is_wal = is_wal
+        #: The connection of the transaction, while the lock is held.
+        self._writing: Any = None
         self._forget()
 
-    @contextmanager
-    def write(self) -> Iterator[Any]:
-        """Hold the lock and a transaction: the body's changes are kept all, or none of them."""
-        import sqlite3
+    def write(self) -> Database:
+        """Return the context of a transaction under the lock; its value is the connection.
 
+        What the body changes is kept all, or none of it.
+        """
+        return self
+
+    def __enter__(self) -> Any:
         self._take_turn()
         try:
             connection = self._connection()
             connection.execute('BEGIN IMMEDIATE')
+        except BaseException as error:
+            self._undo(None, error)
+            raise
+        self._writing = connection
+        return connection
+
+    def __exit__(self, kind: Any, error: Optional[BaseException], where: Any) -> None:
+        # (No generator: that would take as long as the statements of a small transaction.)
+        connection = self._writing
+        if error is None:
             try:
-                yield connection
                 connection.execute('COMMIT')
-            finally:
-                if connection.in_transaction:
+            except BaseException as fault:
+                self._undo(connection, fault)
+                raise
+            self._end_turn()
+        else:
+            self._undo(connection, error)
+
+    def _undo(self, connection: Any, error: BaseException) -> None:
+        """Take back what was changed and let go of the lock; say what SQLite complains of."""
+        import sqlite3
+
+        try:
+            try:
+                if connection is not None and connection.in_transaction:
                     connection.execute('ROLLBACK')
-        except sqlite3.Error as error:
-            # What it knows of the file may be wrong now; the next turn opens it anew.
-            self._close_some(lambda opened: opened.thread is self._thread())
-            self._complain(error)
+            except sqlite3.Error as fault:
+                error = fault
+            if isinstance(error, sqlite3.Error):
+                # What it knows of the file may be wrong now; the next turn opens it anew.
+                self._close_some(lambda opened: opened.thread is self._thread())
+                self._complain(error)
         finally:
             self._end_turn()
 

@@ -34,6 +34,7 @@ from stagerunner.strictjson import parse
 
 if TYPE_CHECKING:
     from typing import Any
+    from typing import Callable
     from typing import Iterable
     from typing import Iterator
     from typing import Optional
@@ -294,20 +295,21 @@ def digest_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def digest_file(path: str) -> Tuple[str, Stat]:
+def digest_file(path: str,
+                is_wanted: Callable[[], bool] = lambda: True) -> Tuple[str, Stat]:
     """Return the SHA-256 of a file that held still meanwhile, and the stat it had.
 
-    Raises `FileNotFoundError`, `InputChanged` when it was rewritten during
-    each of three reads, and `Unreadable` for what is not a regular file.
+    Raises `FileNotFoundError`, `InputChanged` when it was rewritten during each of three
+    reads, and `Unreadable` for what is not a regular file, or is not wanted any more.
     """
     for _ in range(_READS):
-        digest, before, after = _read_through(path)
+        digest, before, after = _read_through(path, is_wanted)
         if before == after:
             return digest, after
     raise InputChanged(path, 'it was read')
 
 
-def _read_through(path: str) -> Tuple[str, Stat, Stat]:
+def _read_through(path: str, is_wanted: Callable[[], bool]) -> Tuple[str, Stat, Stat]:
     try:
         descriptor = open_file(path, _READ)
     except FileNotFoundError:
@@ -322,7 +324,7 @@ def _read_through(path: str) -> Tuple[str, Stat, Stat]:
             for block in _blocks(descriptor):
                 hasher.update(block)
         else:
-            _hash_large(descriptor, hasher)
+            _hash_large(descriptor, hasher, is_wanted)
         return hasher.hexdigest(), stat_of(found), stat_of(os.stat(path))
     except FileNotFoundError:
         raise
@@ -332,7 +334,7 @@ def _read_through(path: str) -> Tuple[str, Stat, Stat]:
         os.close(descriptor)
 
 
-def _hash_large(descriptor: int, hasher: Any) -> None:
+def _hash_large(descriptor: int, hasher: Any, is_wanted: Callable[[], bool]) -> None:
     """Reuse one buffer: no allocation per block, and the hash runs without the GIL."""
     buffer = bytearray(_BLOCK)
     view = memoryview(buffer)
@@ -341,6 +343,8 @@ def _hash_large(descriptor: int, hasher: Any) -> None:
             count = source.readinto(buffer)
             if not count:
                 return
+            if not is_wanted():
+                raise InterruptedError
             hasher.update(view[:count])
 
 

@@ -13,8 +13,10 @@ import glob
 import json
 import os
 import stat
+from itertools import islice
 from typing import Any
 from typing import Dict
+from typing import Iterable
 from typing import Iterator
 from typing import List
 from typing import Optional
@@ -23,6 +25,9 @@ from typing import Set
 from typing import Tuple
 from typing import Union
 
+from stagerunner.ahead import LARGE
+from stagerunner.ahead import Ahead
+from stagerunner.ahead import Found
 from stagerunner.clock import Clock
 from stagerunner.events import Reason
 from stagerunner.files import Stat
@@ -41,6 +46,9 @@ from stagerunner.state.index import Index
 
 #: Part of every key: raised when the meaning of a key changes.
 KEY_FORMAT = 1
+
+#: So many inputs are looked at, at the most, whether they are large.
+_MOST_AHEAD = 10_000
 
 #: Sections of the index.
 _DIGESTS, _SCANS = 'digests', 'scans'
@@ -73,6 +81,7 @@ class Digests(Scanner):
         self.index = index or Index(path)
         self._known: Optional[Dict[str, List[Any]]] = None
         self._scans: Optional[Dict[str, List[Any]]] = None
+        self._ahead: Optional[Ahead] = None
         self.is_dirty = False
 
     @property
@@ -107,10 +116,39 @@ class Digests(Scanner):
             found = try_stat(path)
             if found and stat.S_ISREG(found.st_mode) and list(stat_of(found)) == known[:4]:
                 return known[4], stat_of(found)
-        looked_ns = int(self.clock.now() * 1e9)
-        digest, seen = digest_file(path)
+        hint = self._ahead.take(path) if self._ahead else None
+        if hint and self._is_sound(path, hint):
+            digest, seen, looked_ns = hint
+        else:
+            looked_ns = int(self.clock.now() * 1e9)
+            digest, seen = digest_file(path)
         self._remember(path, digest, seen, looked_ns)
         return digest, seen
+
+    def _is_sound(self, path: str, hint: Found) -> bool:
+        """True when a file has not been written to since somebody began to hash it."""
+        found = try_stat(path)
+        return (found is not None and stat_of(found) == hint.stat and _STAT_TELLS
+                and is_settled(hint.stat.mtime_ns, hint.stat.ctime_ns, hint.looked_ns))
+
+    def look_ahead(self, paths: Iterable[str], n_threads: int) -> None:
+        """Begin to hash what is large and not known, if there are several such files."""
+        large = [path for path in dict.fromkeys(islice(paths, _MOST_AHEAD))
+                 if self._is_large_news(path)]
+        if min(len(large), n_threads) > 1 and self._ahead is None:
+            self._ahead = Ahead(large, n_threads, self.clock)
+
+    def _is_large_news(self, path: str) -> bool:
+        found = try_stat(path)
+        if found is None or not stat.S_ISREG(found.st_mode) or found.st_size < LARGE:
+            return False
+        return list(stat_of(found)) != self.known.get(path, [])[:4]
+
+    def close(self) -> None:
+        """End what was begun and nobody asked for."""
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
 
     def scan(self, path: str) -> Tuple[str, Sequence[Wanted]]:
         """Return digest and imports of a source file, without reading it where both are known."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import Callable
+from typing import Iterator
 from typing import Mapping
 from typing import Optional
 from typing import Sequence
@@ -30,6 +32,7 @@ from stagerunner.launch.job import Launcher
 from stagerunner.ledger import Ledger
 from stagerunner.permits import Permits
 from stagerunner.permits import Rates
+from stagerunner.placeholders import OPENING
 from stagerunner.records import NamedTuple
 from stagerunner.register import Register
 from stagerunner.rehearsal import Rehearsal
@@ -201,6 +204,9 @@ def _run_tasks(request: Request, parts: Parts, occasion: Occasion, emit: Broadca
             # It takes a while to be ready, and there is enough to be done meanwhile.
             parts.launcher.prepare(request.python, start_environment(parts.environment))
         expand_known(selection.groups)
+        if request.workers > 1:
+            observer.digests.look_ahead(
+                _inputs(request, selection.groups), min(request.workers, os.cpu_count() or 1))
         performer.require_isolation()
         source.check(selection, observer)
         emit(RunStarted(request.run_id, workspace.pipeline.name, stamp(parts.clock.now()),
@@ -220,6 +226,24 @@ def _run_tasks(request: Request, parts: Parts, occasion: Occasion, emit: Broadca
     finally:
         parts.launcher.close()
         performer.close()
+        observer.digests.close()
         if register is not None:
             register.write()
         observer.digests.save()
+
+
+def _inputs(request: Request, groups: Sequence[Group]) -> Iterator[str]:
+    """Yield the paths of inputs that are there already and that nothing is going to make anew."""
+    root, standing = request.workspace.root, request.standing
+    for group in groups:
+        if standing is not None and standing.is_unchanged(group.position):
+            continue
+        for name, maker in zip(group.stage.inputs, group.makers):
+            if not maker and OPENING not in name:
+                yield os.path.join(root, name)
+            elif not maker and group.items is not None:
+                yield from (os.path.join(root, item.path) for item in group.items
+                            if item.content is None)
+        for job in group.stage.jobs:
+            yield from (os.path.join(root, name) for name in job.stage.inputs
+                        if not any(group.makers))

@@ -1,4 +1,7 @@
-"""Tell what this host can promise, and which settings hold here and where they are from."""
+"""Tell what this host can promise, and which settings hold here and where they are from.
+
+Nothing is written, and no lock is taken that anybody could wait for.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import sys
 from typing import Any
 from typing import Dict
 from typing import Iterator
+from typing import List
+from typing import Optional
 from typing import Tuple
 
 from stagerunner.clock import Clock
@@ -16,6 +21,8 @@ from stagerunner.commands.flags import add_config
 from stagerunner.commands.flags import load_config
 from stagerunner.errors import FAILED
 from stagerunner.errors import OK
+from stagerunner.health import examine as look_around
+from stagerunner.health import is_in_wal_reset_range
 from stagerunner.keys import RETRY
 from stagerunner.launch.job import Fence
 from stagerunner.launch.system import make_launcher
@@ -25,6 +32,7 @@ from stagerunner.settings import Settings
 from stagerunner.settings import Workers
 from stagerunner.settings import missing_gates
 from stagerunner.settings import workers
+from stagerunner.state.names import StateNames
 
 BUILT_IN = 'built-in'
 
@@ -33,6 +41,10 @@ EXAMPLES = '''\
   python src/pipeline_runner.py doctor
   python src/pipeline_runner.py doctor --json
 '''
+
+#: Standard modules that some builds of Python lack, and what does not work without.
+_MODULES = {'sqlite3': 'there is no queue', 'ctypes': 'there is no fence around processors',
+            **({'fcntl': 'there are no locks'} if os.name == 'posix' else {})}
 
 #: Settings that people know by another name than ours: that of their key.
 _SHOWN = {'has_quotas': 'enable_quota_management', 'default_limit': 'limits.default',
@@ -61,23 +73,47 @@ def main(arguments: Any, system: Any) -> int:
                    missing=missing_gates(settings, root))
     for warning in many.warnings:
         system.err.line(f'warning: {printable(warning)}')
-    findings = examine(dict(system.environment))
+    health = look_around(root, arguments.pipeline, StateNames(root).folder, Clock())
+    sqlite = system.version_of('sqlite3', 'sqlite_version')
+    missing = [module for module in _MODULES if system.version_of(module) is None]
+    findings = dict(
+        examine(dict(system.environment)), missingModules=missing, **health.facts,
+        sqlite=sqlite or 'missing', walReset=_wal_reset(sqlite),
+        problems=[*_problems(missing), *health.problems], warnings=list(health.warnings))
+    if not findings['networkFence']:
+        findings['problems'].insert(0, 'the kernel cannot keep processors from the network here')
     # Away from any pipeline there is nothing that settings could hold for.
     found = (list(effective(settings, many))
              if config or os.path.lexists(arguments.pipeline) else [])
+    code = FAILED if findings['problems'] else OK
     if arguments.json:
         if found:
             findings.update(config=config or None, settings={
                 name: {'value': value, 'source': source} for name, value, source in found})
         system.out.line(json.dumps(findings))
-        return OK if findings['networkFence'] else FAILED
+        return code
     for name, value in findings.items():
         system.out.line(f'{name}: {_text(value)}')
     if found:
         system.out.line(f"config: {printable(config) or 'none'}")
     for name, value, source in found:
         system.out.line(f'  {printable(name)}: {_text(value)} ({printable(source)})')
-    return OK if findings['networkFence'] else FAILED
+    return code
+
+
+def _problems(missing: List[str]) -> List[str]:
+    return [f"the standard module '{module}' is missing: {_MODULES[module]}"
+            for module in missing]
+
+
+def _wal_reset(version: Optional[str]) -> str:
+    """Say whether SQLite has the race of writers in WAL mode, and what keeps us from it."""
+    if version is None:
+        return 'no SQLite'
+    if not is_in_wal_reset_range(version):
+        return 'not in this version'
+    return ('in this version; not exposed to it: all writers of a queue, and whoever closes it '
+            'last, hold one lock')
 
 
 def examine(environment: Dict[str, str]) -> Dict[str, Any]:

@@ -97,7 +97,8 @@ class WorkQueue:
                              f'above 0, got {limit}, {lease_ttl_sec} and {max_attempts}')
         with self._database.write() as connection:
             now = self._moment(connection)
-            tables.take_back(connection, now)
+            if now.is_due:
+                tables.take_back(connection, now)
             if now.is_paused:
                 return []
             jobs = tables.hand_out(connection, now,
@@ -186,8 +187,9 @@ class WorkQueue:
             raise LeaseLost(ending.job_id)
 
     def _finish_all(self, endings: Sequence[tables.Ending]) -> List[int]:
+        is_timed = any(ending.wait_us for ending in endings)
         with self._database.write() as connection:
-            now = self._moment(connection)
+            now = self._moment(connection) if is_timed else tables.wall_moment(self._clock)
             lost = [ending.job_id for ending in endings
                     if not tables.finish(connection, now, ending)]
         for ending in endings:

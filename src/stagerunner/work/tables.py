@@ -92,6 +92,9 @@ _LET_GO = 'token = NULL, worker_id = NULL, lease_expires_at = NULL'
 
 _RAN_OUT = 'its lease ran out: its worker was killed, or hung'
 
+_FACTS = ('SELECT boot, offset, paused, EXISTS (SELECT 1 FROM jobs WHERE due > 0 AND due <= ?) '
+          'FROM facts')
+
 _ENTRY = ', '.join(Entry._fields)
 
 #: What `lease` tells of an entry.
@@ -104,6 +107,8 @@ class Moment(NamedTuple):
     us: int
     wall_us: int
     is_paused: bool
+    #: A lease may have run out, or a delay be over.
+    is_due: bool
 
     def due(self, later_us: int) -> int:
         """Return the moment so much later as a due."""
@@ -133,29 +138,30 @@ class Ending(NamedTuple):
     wait_us: int = 0
 
 
+def wall_moment(clock: Clock) -> Moment:
+    """Return now for what makes nothing due, and so needs no look into the file."""
+    return Moment(0, round(clock.now() * 1_000_000), is_paused=False, is_due=False)
+
+
 def moment(connection: Any, clock: Clock, own_boot: str) -> Moment:
     """Return now; all dues in the file are times of the same clock after this."""
     wall_us = round(clock.now() * 1_000_000)
     us = round(clock.monotonic() * 1_000_000) if own_boot else wall_us
-    boot, offset, paused = connection.execute(
-        'SELECT boot, offset, paused FROM facts').fetchone()
+    boot, offset, paused, is_due = connection.execute(_FACTS, (us,)).fetchone()
     if boot != own_boot or not own_boot:
         # `max` and `min`: neither longer than was asked for, nor in the past.
         connection.execute(
             'UPDATE jobs SET due = ? + max(0, min(span, due + ? - ?)) WHERE due > 0 '
             'AND (due > ? + span OR ?)',
             (us, offset, wall_us, us, boot != own_boot))
+        is_due = True
     if boot != own_boot or abs(offset - (wall_us - us)) > 1_000_000:
         connection.execute('UPDATE facts SET boot = ?, offset = ?', (own_boot, wall_us - us))
-    return Moment(us, wall_us, bool(paused))
+    return Moment(us, wall_us, bool(paused), bool(is_due))
 
 
 def take_back(connection: Any, now: Moment) -> None:
     """End leases that ran out, and let what was delayed until now join what is ready."""
-    is_any = connection.execute('SELECT 1 FROM jobs WHERE due > 0 AND due <= ? LIMIT 1',
-                                (now.us,)).fetchone()
-    if not is_any:
-        return
     said = now.stamp()
     ended = "state = 'in_progress' AND due > 0 AND due <= ?"
     connection.execute(
