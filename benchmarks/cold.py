@@ -1,4 +1,4 @@
-"""Measure runs in which everything has to be done, beside the least that starts the same processors.
+"""Measure runs in which everything has to be done, beside who only starts the same processors.
 
     python benchmarks/cold.py                    all parts, some minutes
     python benchmarks/cold.py two chain          some of them; see --help
@@ -145,10 +145,10 @@ def report(bench: Bench, part: str, found: Dict[str, List[Spent]],
                              for field in Spent._fields),
                      *(f'{ratio(found, name, field):.2f}' for field in Spent._fields)])
     table(part, ['who', 's', 'CPU s', 'runner by it', 'in CPU'], rows)
-    for name in found:
+    for name, spent in found.items():
         figures = {'times': ratio(found, name, 'seconds'), 'cpuTimes': ratio(found, name, 'cpu_s'),
-                   'sec': [one.seconds for one in found[name]],
-                   'cpuSec': [one.cpu_s for one in found[name]]}
+                   'sec': [turn.seconds for turn in spent],
+                   'cpuSec': [turn.cpu_s for turn in spent]}
         if name in limits:
             bench.keep(f'{part}, by {name}', figures, limits[name], figures['times'])
         else:
