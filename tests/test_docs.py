@@ -248,6 +248,45 @@ def test_the_commands_of_the_readme_run_by_hand(copy, tmp_path):
                                if name not in ONLY_SOMETIMES}
 
 
+@posix_only
+@pytest.mark.integration
+@pytest.mark.slow
+def test_a_pipeline_of_ones_own_takes_the_commands_that_the_readme_shows(copy, tmp_path):
+    (tmp_path / 'path').mkdir()
+    (tmp_path / 'path' / 'python3').symlink_to(sys.executable)
+    path = f'{tmp_path / "path"}{os.pathsep}{os.environ["PATH"]}'
+    for name, text in files_of(README).items():
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_text(text)
+
+    said = []
+    for command in commands_of('Your own pipeline in five minutes'):
+        done = run_process('bash', '-c', command, cwd=copy, env={'PATH': path})
+        assert (done.code, done.err) == (0, ''), command
+        said.append(done.out)
+
+    assert said[1] == 'pipeline.json: valid: 2 stages\n' and said[3] == '5\n'
+    assert 'skip   count[a.txt]' in said[5] and 'run    count[b.txt]' in said[5]
+    assert '[SKIP] count[a.txt]' in said[6] and '[DONE] total' in said[6]
+    assert list((copy / 'mine' / 'state').glob('report_*.html'))
+    assert (copy / 'mine' / 'out' / 'total' / 'total.txt').read_text() == '4\n'
+
+
+def test_the_readme_lists_every_command():
+    told = first_column(section(README, 'Commands'))
+
+    assert told == set(COMMANDS), 'README.md, Commands: a row for each command, and no other'
+
+
+def test_pictures_are_small_and_have_a_text():
+    shown = re.findall(r'!\[([^]]*)\]\(([^)]+)\)', README.read_text('utf-8'))
+
+    assert {name for _, name in shown} == {
+        f'docs/images/{path.name}' for path in (CHECKOUT / 'docs' / 'images').iterdir()}
+    for text, name in shown:
+        assert len(text) > 40 and (CHECKOUT / name).stat().st_size < 150_000
+
+
 #: State files of the README that a run without output, failure and live processor does not leave,
 #: and those of stages with jobs or items.
 ONLY_SOMETIMES = ('state/report_<id>.html', 'state/report.html',

@@ -126,6 +126,15 @@ def test_a_line_that_passes_layers_is_straight():
     assert len(passing) == 10 and max(passing) - min(passing) < 2
 
 
+def test_a_box_without_lines_stands_beside_the_others():
+    graph = dict(every_to_every(2), **{f'c{i}': [f'b{i % 2}'] for i in range(8)}, alone=[])
+
+    boxes = arrange(graph, widths(graph)).boxes
+
+    beside = [box for name, box in boxes.items() if box.y == boxes['alone'].y and name != 'alone']
+    assert min(abs(box.x + box.width - boxes['alone'].x) for box in beside) < 30
+
+
 def test_what_follows_from_other_edges_is_left_out():
     assert without_implied(complete(50)) == chain(50)
     diamond: Graph = {'a': [], 'b': ['a'], 'c': ['a'], 'd': ['b', 'c', 'a']}

@@ -232,8 +232,30 @@ def _lay(layers: Sequence[Sequence[_Spot]], pieces: _Pieces,
             for layer in sweep:
                 _settle(layer, [_wanted(spot, neighbours[spot], centres) for spot in layer],
                         sizes, centres)
+    for layer in layers:
+        _bring_home(layer, pieces, up, sizes, centres)
     left = min((centre - sizes[spot] / 2 for spot, centre in centres.items()), default=0.0)
     return {spot: centre - left + MARGIN for spot, centre in centres.items()}
+
+
+def _bring_home(layer: Sequence[_Spot], pieces: _Pieces, up: _Pieces,
+                sizes: Mapping[_Spot, float], centres: Dict[_Spot, float]) -> None:
+    """Move boxes without any line next to their neighbours, which went to theirs."""
+    is_alone = [not pieces[spot] and not up[spot] for spot in layer]
+    for index in range(1, len(layer)):
+        if is_alone[index] and not all(is_alone[:index]):
+            before = layer[index - 1]
+            centres[layer[index]] = centres[before] + _room(before, layer[index], sizes)
+    for index in reversed(range(len(layer) - 1)):
+        if all(is_alone[:index + 1]):
+            after = layer[index + 1]
+            centres[layer[index]] = centres[after] - _room(layer[index], after, sizes)
+
+
+def _room(left: _Spot, right: _Spot, sizes: Mapping[_Spot, float]) -> float:
+    """Return how far apart two neighbours have to be; lanes may lie side by side."""
+    gap = BOX_GAP if min(left.lane, right.lane) < 0 else 0
+    return (sizes[left] + sizes[right]) / 2 + gap
 
 
 def _wanted(spot: _Spot, neighbours: Mapping[_Spot, None],
@@ -256,8 +278,7 @@ def _settle(layer: Sequence[_Spot], wanted: Sequence[Optional[float]],
     room, rooms = 0.0, []
     for index, spot in enumerate(layer):
         if index:
-            gap = BOX_GAP if min(spot.lane, layer[index - 1].lane) < 0 else 0
-            room += (sizes[layer[index - 1]] + sizes[spot]) / 2 + gap
+            room += _room(layer[index - 1], spot, sizes)
         rooms.append(room)
     pools: List[List[float]] = []
     for spot, place, room in zip(layer, wanted, rooms):
