@@ -78,7 +78,7 @@ __pycache__/
 _README = '''\
 # my_pipeline
 
-`number` numbers the lines of `data/input/sample.txt`, `count` counts them; `pipeline.json` says so.
+`number` numbers the lines of `data/input/sample.txt`, `count` counts them: see `pipeline.json`.
 Run it:
 
     python3 src/pipeline_runner.py
