@@ -12,6 +12,7 @@ import pytest
 
 from fakes import FakeClock
 from stagerunner.events import QueueCounted
+from stagerunner.events import Warned
 from stagerunner.feeding import Member
 from stagerunner.locks import Lock
 from stagerunner.locks import run_lock
@@ -435,3 +436,19 @@ def test_the_counts_of_the_queue_are_told_when_they_changed_at_most_once_a_secon
     assert [event[1:] for event in feed.news()] == [(1, 1, 0, 0, 0)]
     clock.advance(1)
     assert feed.news() == []
+
+
+def test_who_drains_is_told_once_what_that_waits_for(feeds, clock):
+    feeds.put('a')
+    feeds.put('late', delay_sec=1000)
+    feeds.make('other').take(1)
+    feed = feeds.make(drains=True)
+    told = []
+    for _ in range(20):
+        assert feed.take(1) == []
+        told += [event.message for event in feed.news() if isinstance(event, Warned)]
+        clock.advance(feed.wait_s(1))
+
+    feeds.queue.pause()
+    assert feed.take(1) == [] and feed.news() == [] and feed.is_over()
+    assert told == ['waits for what is left: 1 entries in other hands, 1 that are due later']

@@ -259,6 +259,11 @@ class FedScheduler(Scheduler):
     def _withdraw(self, member: Member) -> None:
         for name in self.agenda.withdraw(member.number):
             self.performer.let_go(name)
+        for lane in self.agenda.lanes:
+            place = (lane.position, member.number)
+            self.short.pop(place, None)
+            self.locked.pop(place, None)
+            self.told.discard(place)
 
     def _finish_members(self) -> None:
         while self.agenda.finished:

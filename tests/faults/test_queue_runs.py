@@ -127,7 +127,7 @@ def count(workspace: Workspace, state: str) -> int:
     return int(rows(workspace, f"SELECT count(*) FROM jobs WHERE state = '{state}'")[0][0])
 
 
-@sizes(3, 250)
+@sizes(2, 250)
 def test_every_entry_is_done_once_whatever_happens_to_its_runners(
         size: int, tmp_path: Path, install: Install) -> None:
     """Runners are killed, or stopped for longer than their leases last, at any moment.
@@ -249,11 +249,12 @@ def test_the_next_runner_goes_on_where_the_processor_of_a_killed_one_was(
 @sizes(1, 10)
 def test_entries_that_kill_their_runner_end_in_error_after_so_many_attempts(
         size: int, tmp_path: Path, install: Install) -> None:
+    """With one worker: what else such a runner has in hand is attempted too, and counts."""
     need_linux()
-    entries: Dict[str, Any] = {f'good{number}': {} for number in range(10 * size)}
+    entries: Dict[str, Any] = {f'good{number}': {} for number in range(4 * size)}
     entries.update({f'bad{number}': {'poison': 1} for number in range(size)})
     workspace = make(tmp_path / 'w', install, entries, POISON, max_job_attempts=2,
-                     lease_ttl_seconds=0.4)
+                     lease_ttl_seconds=0.4, max_workers=1)
 
     codes = []
     while not codes or codes[-1] < 0:
@@ -263,7 +264,7 @@ def test_entries_that_kill_their_runner_end_in_error_after_so_many_attempts(
     assert codes[:-1] == [-signal.SIGKILL] * (len(codes) - 1)
     assert rows(workspace, "SELECT DISTINCT state, attempts FROM jobs WHERE artifact_id LIKE "
                            "'bad%'") == [('error', 2)]
-    assert count(workspace, 'done') == 10 * size
+    assert count(workspace, 'done') == 4 * size
     assert 'its lease ran out' in rows(workspace, "SELECT last_error FROM jobs WHERE state = "
                                                   "'error'")[0][0]
 

@@ -321,7 +321,7 @@ def test_a_run_that_waits_for_work_ends_at_once_when_asked(library):
 
 
 def test_two_runs_share_the_work(library):
-    library.put(**{f'e{number}': {} for number in range(30)})
+    library.put(**{f'e{number}': {} for number in range(12)})
 
     args = ('--drain', '--json')
     with library.start_run(*args) as one, library.start_run(*args) as other:

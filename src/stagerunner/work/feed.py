@@ -31,7 +31,9 @@ from stagerunner.clock import stamp
 from stagerunner.errors import FAILED
 from stagerunner.errors import LeaseLost
 from stagerunner.events import EntryEnded
+from stagerunner.events import Event
 from stagerunner.events import QueueCounted
+from stagerunner.events import Warned
 from stagerunner.feeding import Intake
 from stagerunner.feeding import Member
 from stagerunner.items import entry_item
@@ -182,6 +184,7 @@ class QueueFeed(Intake):
         self.pause_s = _SOON_S
         self.look_s = self.beat_s = self.count_s = self.bury_s = clock.monotonic()
         self.told: Dict[str, int] = {}
+        self.has_told = False
 
     # -- coming in -----------------------------------------------------------------
 
@@ -199,6 +202,7 @@ class QueueFeed(Intake):
                                 self.settings.max_job_attempts)
         members = [member for member in (self._hold(job, now) for job in jobs)
                    if member is not None]
+        self.has_told = self.has_told and not members
         self.pause_s = _SOON_S if members else min(2 * self.pause_s, _LATER_S)
         self.look_s = now if members else now + self.pause_s
         if not (jobs or self.held) and self.asked.drains:
@@ -310,18 +314,27 @@ class QueueFeed(Intake):
         elif ends.outcome != LOST:
             self.queue.ack(held.id, ends.outcome, ends.error, held.token)
 
-    def news(self) -> List[QueueCounted]:
-        """Return the counts of the queue, at most once a second, when they have changed."""
+    def news(self) -> List[Event]:
+        """Return the counts of the queue, at most once a second, when they have changed.
+
+        And once, where somebody wants it to be drained, what that waits for.
+        """
         now = self.clock.monotonic()
         if now < self.count_s:
             return []
         self.count_s = now + _COUNT_S
         counts = self.queue.stats()
-        if counts == self.told:
-            return []
-        self.told = counts
-        return [QueueCounted(stamp(self.clock.now()), *(
-            counts[name] for name in QueueCounted._fields[1:]))]
+        found: List[Event] = []
+        if counts != self.told:
+            self.told = counts
+            found.append(QueueCounted(stamp(self.clock.now()), *(
+                counts[name] for name in QueueCounted._fields[1:])))
+        is_waiting = self.asked.drains and not (self.held or self.is_drained)
+        if is_waiting and not self.has_told and self.pause_s >= _LATER_S:
+            self.has_told = True
+            found.append(Warned('', f"waits for what is left: {counts['in_progress']} entries in "
+                                    f"other hands, {counts['queued']} that are due later"))
+        return found
 
     def close(self) -> None:
         """Give back what is held still: the run ended in the middle."""
