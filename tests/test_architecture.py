@@ -66,7 +66,7 @@ LEVELS = {
     'commands.flags': 8.5, 'commands.run': 9, 'commands.plan': 9, 'commands.why': 9,
     'commands.doctor': 9, 'commands.graph': 9, 'commands.schema': 9,
     'commands.validate': 9, 'commands.status': 9, 'commands.logs': 9, 'commands.clean': 9.1,
-    'commands.adopt': 9, 'cli': 9.5,
+    'commands.adopt': 9, 'commands.init': 9, 'cli': 9.5,
     'commands.audit.verify': 9,
     'state.index': 3, 'standing': 3.5, 'ahead': 3, 'register': 5.6, 'shortcut': 5.7, 'session': 4,
     'outline': 4.3, 'plainly': 0, 'parser': 9.4, 'commands.signals': 8.5,
