@@ -66,7 +66,7 @@ LEVELS = {
     'commands.flags': 8.5, 'commands.run': 9, 'commands.plan': 9, 'commands.why': 9,
     'commands.doctor': 9, 'commands.graph': 9, 'commands.schema': 9,
     'commands.validate': 9, 'commands.status': 9, 'commands.logs': 9, 'commands.clean': 9.1,
-    'commands.adopt': 9, 'cli': 9.5,
+    'commands.adopt': 9, 'commands.init': 9, 'cli': 9.5,
     'commands.audit.verify': 9,
     'commands.verify': 9, 'commands.trace': 9, 'commands.impact': 9, 'lineage': 4.9,
     'reach': 5.1,

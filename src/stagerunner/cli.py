@@ -54,6 +54,7 @@ COMMANDS = {
     'report': 'Write the report of a run: one HTML file with everything in it.',
     'status': 'Tell which runs there were, and how far one is that goes on.',
     'logs': 'Show what processors printed, also while they do.',
+    'init': 'Make a new workspace that runs at once.',
     'adopt': 'Record outputs that are there already as current, without running anything.',
     'diff': 'Compare two runs: inputs, params, durations, outputs.',
     'clean': 'Remove what the runner made and nobody changed.',
