@@ -182,6 +182,7 @@ def test_json_has_a_line_per_task_and_one_that_sums_up(two):
         ['one', 'two'], 2, 2, True)
 
 
+@pytest.mark.slow
 def test_of_very_many_files_the_digest_of_all_is_compared(two):
     """More than the audit lists one by one."""
     two.processor('import os\nos.chdir(os.environ["PIPELINE_OUTPUT_DIR"])\n'
