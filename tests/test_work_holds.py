@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from typing import Any
 from typing import List
 
@@ -40,7 +42,7 @@ class Desk:
     def runner(self) -> EntryHolds:
         clock = FakeClock()
         return EntryHolds(self.root, Permits(self.root, clock, Rates()), clock, {'pid': 7},
-                          lambda name: name not in self.lost)
+                          lambda name: name not in self.lost, ['a', 'never'])
 
     def task(self, name: str) -> Task:
         return self.group.task(self.group.join(entry_item(self.root, 'jobs', name, {})))
@@ -131,3 +133,17 @@ def test_what_is_done_for_a_lost_entry_may_not_be_published(desk):
 def test_letting_go_of_what_is_not_held_does_nothing(desk):
     desk.one.let_go('a[nix]')
     desk.one.release('a')
+
+
+def test_what_killed_runners_left_half_written_beside_locks_is_cleared_away(desk, workspace):
+    task = desk.task('x')
+    desk.one.take(task)
+    note = f'{os.path.relpath(desk.one.path(task), desk.root)}.json'
+    gone = subprocess.Popen([sys.executable, '-c', ''])
+    gone.wait()
+    left = workspace.write(f'{note}.{gone.pid}-1.tmp', '{')
+    alive = workspace.write(f'{note}.{os.getpid()}-9.tmp', '{')
+
+    desk.one.release_all()
+
+    assert not left.exists() and alive.exists()

@@ -8,14 +8,18 @@ whoever has been given the lease meanwhile.  Both go back with each task.
 
 from __future__ import annotations
 
+import os
 from typing import Callable
 from typing import Dict
 from typing import List
 from typing import Mapping
 from typing import Optional
+from typing import Sequence
 from typing import Set
 
 from stagerunner.clock import Clock
+from stagerunner.files import leftovers
+from stagerunner.files import remove_tree
 from stagerunner.holds import Holds
 from stagerunner.locks import Lock
 from stagerunner.locks import entry_lock
@@ -39,12 +43,14 @@ class EntryHolds(Holds):
     is_one_by_one = True
 
     def __init__(self, root: str, permits: Permits, clock: Clock, holder: Mapping[str, object],
-                 is_ours: Callable[[str], bool]):
+                 is_ours: Callable[[str], bool], stages: Sequence[str] = ()):
         super().__init__(root, permits, clock, holder)
         self.is_ours = is_ours
         self.used: Dict[str, _Used] = {}
         #: The paths of what each task holds, the lock of the entry last.
         self.paths: Dict[str, List[str]] = {}
+        #: Where the locks of entries lie.
+        self.folders = [os.path.dirname(entry_lock(root, stage, '')) for stage in stages]
 
     def path(self, task: Task) -> str:
         assert task.item is not None
@@ -80,8 +86,16 @@ class EntryHolds(Holds):
         """Nothing is held for a stage as a whole."""
 
     def release_all(self) -> None:
+        """Let everything go, and clear away the notes that killed runners left half-written."""
         for task in list(self.paths):
             self.let_go(task)
+        for folder in self.folders:
+            try:
+                for path in list(leftovers(folder)):
+                    remove_tree(path)
+            except OSError:
+                # There are none yet; or they are in nobody's way, and the next run tries again.
+                continue
 
     def _use(self, path: str, task: str, *, is_shared: bool) -> bool:
         used = self.used.get(path)

@@ -31,6 +31,7 @@ class QueueSource(Source):
 
     def __init__(self, feed: QueueFeed):
         self.feed = feed
+        self.stages: List[str] = []
 
     def select(self, groups: Sequence[Group], wanted: Wanted) -> Selection:
         fed = [group for group in groups if group.is_fed]
@@ -38,6 +39,7 @@ class QueueSource(Source):
             raise UsageError('no stage is fed by the queue; give a stage "forEach" and its '
                              'collection {"queue": true}')
         feed = self.feed
+        self.stages = [group.stage.name for group in fed]
         feed.collections = sorted({group.collection.name for group in fed if group.collection})
         for group in fed:
             group.retry_as(group.stage.retry._replace(
@@ -65,7 +67,7 @@ class QueueSource(Source):
 
     def holds(self, root: str, permits: Permits, clock: Clock,
               holder: Mapping[str, object]) -> Holds:
-        return EntryHolds(root, permits, clock, holder, self.feed.is_ours)
+        return EntryHolds(root, permits, clock, holder, self.feed.is_ours, self.stages)
 
     def scheduler(self, means: Means) -> FedScheduler:
         return FedScheduler(means, self.feed)
