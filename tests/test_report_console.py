@@ -28,6 +28,8 @@ from stagerunner.report.console import Console
 from stagerunner.report.console import JsonLines
 from stagerunner.report.console import Stream
 from stagerunner.report.console import reasons_text
+from stagerunner.wording import event_of
+from stagerunner.wording import plain
 
 FAILED = TaskFailed('a', 'now', 1, 1, 'unknown', 'exit code 1\nfirst\nlast line\n',
                     'state/logs/r1/a.1.log', ('one', 'two\x1b[2J'))
@@ -242,3 +244,13 @@ def test_reasons_and_seconds_are_spelled_out_in_json():
          'stages': ['a', 'b'], 'workers': 1},
         {'event': 'task_done', 'task': 'a', 'at': 'now', 'durationSec': 0.5, 'attempts': 1,
          'key': 'key', 'lineOffset': 7, 'isStaged': True, 'made': {}}]
+
+
+def test_what_an_attempt_used_is_named_in_json_and_comes_back():
+    event = AttemptEnded('a', 1, 'ok', 'now', 0.5, usage=(0.25, 1024, 7, 0))
+
+    record = plain(event)
+
+    assert record['usage'] == {'cpuSec': 0.25, 'peakMemoryBytes': 1024, 'writtenBytes': 7,
+                               'leftoverProcesses': 0}
+    assert event_of(record) == event

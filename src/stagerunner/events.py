@@ -141,6 +141,10 @@ class TaskRestarted(NamedTuple):
     why: str
 
 
+#: What the figures of an attempt's `usage` are called in JSON.
+USAGE = ('cpuSec', 'peakMemoryBytes', 'writtenBytes', 'leftoverProcesses')
+
+
 class AttemptEnded(NamedTuple):
     """One try of a task ended, in success or failure; `delay_s` is the wait that follows it."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from stagerunner import events
+from stagerunner.events import USAGE
 from stagerunner.events import Event
 from stagerunner.events import Reason
 from stagerunner.records import TYPE_CHECKING
@@ -32,7 +33,9 @@ def plain(event: Any) -> Dict[str, Any]:
     """Return an event as what JSON can hold, its name first."""
     found: Dict[str, Any] = {'event': event_name(type(event))}
     for name, value in zip(event._fields, event):
-        if name not in _UNTOLD:
+        if name == 'usage':
+            found[name] = dict(zip(USAGE, value))
+        elif name not in _UNTOLD:
             found[camel(name)] = [_entry(entry) for entry in value] if isinstance(
                 value, tuple) else value
     return found
@@ -55,9 +58,11 @@ def event_of(record: Dict[str, Any]) -> Optional[Event]:
     if kind is None:
         return None
     defaults = kind._field_defaults
-    found: Event = kind(**{name: record.get(camel(name), defaults.get(name))
-                           for name in kind._fields})
-    return found
+    found = {name: record.get(camel(name), defaults.get(name)) for name in kind._fields}
+    if isinstance(found.get('usage'), dict):
+        found['usage'] = tuple(found['usage'].get(figure) for figure in USAGE)
+    event: Event = kind(**found)
+    return event
 
 
 @lru_cache(maxsize=None)

@@ -11,6 +11,7 @@ from typing import Sequence
 from typing import Set
 from typing import Tuple
 
+from stagerunner.events import USAGE
 from stagerunner.events import AttemptEnded
 from stagerunner.events import Event
 from stagerunner.events import Reason
@@ -117,6 +118,4 @@ def _attempt_to_json(attempt: AttemptEnded) -> Dict[str, Any]:
             'exitCode': attempt.exit_code, 'class': attempt.error_class, 'error': attempt.error,
             'delaySec': attempt.delay_s, 'lineOffset': attempt.line_offset,
             'verified': attempt.is_verified, 'log': attempt.log,
-            'isolation': attempt.isolation, 'cpuSec': attempt.usage[0],
-            'peakMemoryBytes': attempt.usage[1], 'writtenBytes': attempt.usage[2],
-            'leftoverProcesses': attempt.usage[3]}
+            'isolation': attempt.isolation, **dict(zip(USAGE, attempt.usage))}
