@@ -17,6 +17,7 @@ try:
     from stagerunner.cli import main
 except KeyboardInterrupt:
     sys.exit(130)
+gc.set_threshold(50_000, 20, 100)  # Most of what a run makes it keeps until its end.
 gc.enable()
 if __name__ == '__main__':
     # All is written and flushed: to take the interpreter apart costs a tenth of such a run.

@@ -77,7 +77,7 @@ def test_version_is_one_line(main):
     (['--frobnicate'], 'unrecognized arguments: --frobnicate; see --help'),
     (['--run'], 'unrecognized arguments: --run; see --help'),
     (['--quiet', 'extra'], 'unrecognized arguments: extra; see --help'),
-    (['extra'], "unknown command 'extra'; see --help"),
+    (['foo'], "unknown command 'foo'; see --help"),
     (['doktor'], "unknown command 'doktor', did you mean 'doctor'?; see --help"),
     (['--run-id'], 'argument --run-id: expected one argument; see --help'),
     (['--lock-timeout', 'soon'],

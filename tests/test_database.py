@@ -306,6 +306,18 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
         add(database, 1)
 
 
+def test_one_statement_can_be_a_transaction_of_its_own(database, path):
+    add(database, 1)
+
+    assert database.execute('UPDATE t SET x = ? WHERE x = ?', (2, 1)) == 1
+    assert database.execute('UPDATE t SET x = ? WHERE x = ?', (3, 1)) == 0
+    assert numbers(Database(path, VERSIONS)) == [2]
+    with pytest.raises(StateError, match='is damaged'):
+        database.execute('nonsense', ())
+    add(database, 4)
+    assert numbers(database) == [2, 4]
+
+
 @pytest.mark.parametrize('values', [(1, 2), ({},)])
 def test_a_mistake_of_ours_is_not_blamed_on_the_file(database, values: Any):
     with pytest.raises((sqlite3.ProgrammingError, sqlite3.InterfaceError)), \

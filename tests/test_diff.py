@@ -182,6 +182,39 @@ def test_json_has_a_line_per_task_and_one_that_sums_up(two):
         ['one', 'two'], 2, 2, True)
 
 
+@pytest.mark.slow
+def test_of_very_many_files_the_digest_of_all_is_compared(two):
+    """More than the audit lists one by one."""
+    two.processor('import os\nos.chdir(os.environ["PIPELINE_OUTPUT_DIR"])\n'
+                  'for number in range(1001):\n    open(str(number), "w").close()\n'
+                  'open("1", "w").write(str(os.getpid()))\n')
+    two.pipeline(stage('many'), stage('uses', inputs=['data/many/*'], processor='bin/uses.py'))
+    two.processor('', 'bin/uses.py')
+    two.go('one')
+    two.go('two', '--force', 'many')
+
+    done = two.diff('one', 'two')
+
+    assert done.code == 1 and 'many: output changed: data/many: all 1001 outputs' in done.lines
+    assert 'uses: input changed: all 1001 inputs' in done.lines
+
+
+def test_outputs_that_appear_and_go_and_links_are_told(two):
+    two.processor('import json, os\nos.chdir(os.environ["PIPELINE_OUTPUT_DIR"])\n'
+                  'name = json.loads(os.environ["PIPELINE_PARAMS"])["name"]\n'
+                  'open(name, "w").close()\nos.symlink(name, "link")\n')
+    two.pipeline(stage('a', params={'name': 'x'}))
+    two.go('one')
+    two.pipeline(stage('a', params={'name': 'y'}))
+    two.go('two')
+
+    lines = two.diff('one', 'two').lines
+
+    assert 'a: output is gone: data/a/x' in lines and 'a: output is new: data/a/y' in lines
+    at = lines.index('a: output changed: data/a/link')
+    assert lines[at + 1] == '    was -> x, is -> y'
+
+
 def test_comparing_changes_nothing(two):
     two.go('one')
     two.go('two')

@@ -23,6 +23,7 @@ import pytest
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
 from stagerunner.errors import DefinitionError
+from stagerunner.errors import UsageError
 from stagerunner.launch.job import INTERRUPTED
 from stagerunner.launch.job import TIMED_OUT
 from stagerunner.launch.job import Exit
@@ -425,6 +426,16 @@ def test_each_system_has_its_launcher(monkeypatch, platform, name, launcher):
         patch.setattr(os, 'name', name)
         made = make_launcher(Clock(), Stop())
     assert type(made).__name__ == launcher
+
+
+def test_without_proc_processors_are_children_of_the_runner(monkeypatch):
+    """Bug: in a bare chroot every stage failed with `cannot be started: no such file`."""
+    monkeypatch.setattr(sys, 'platform', 'linux')
+    monkeypatch.setattr(os.path, 'exists', lambda path: not path.startswith('/proc'))
+
+    assert type(make_launcher(Clock(), Stop())).__name__ == 'PosixLauncher'
+    with pytest.raises(UsageError, match='with /proc'):
+        make_launcher(Clock(), Stop(), 'warm')
 
 
 # -- which Python ----------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 from typing import Any
 
@@ -113,6 +114,33 @@ def test_a_killed_run_is_reported_as_crashed(report, workspace):
     assert '<title>r: running</title>' in going
     assert '<title>r: crashed</title>' in page and 'unfinished' in page
     assert 'The runner was killed' in page and '<code>work</code>' in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('number', [
+    pytest.param(number, marks=pytest.mark.campaign if number >= 2 else ())
+    for number in range(50)])
+def test_a_run_killed_at_any_moment_has_a_report(report, workspace, number):
+    """It is killed when it has told so many events, from none to all but the last."""
+    workspace.simple()
+    workspace.pipeline(stage('first', jobs=['a', 'b', 'c']),
+                       stage('second', inputs=['data/first/in.txt']))
+    wanted = random.Random(number).randrange(22)
+    with workspace.start('--run-id', 'r', '--max-workers', '2') as runner:
+        wait_until(lambda: runner.poll() is not None or (
+            workspace.path('state/run_r.json').exists()
+            and _audit(workspace).count('\n') >= wanted), 'the moment')
+        runner.kill()
+        runner.communicate()
+    wait_until(lambda: is_dead(str(workspace.root), 'r'), 'the end of all that held the lock')
+
+    done = report('r', '-o', '-')
+
+    whole, _, torn = _audit(workspace).rpartition('\n')
+    assert all(json.loads(line) for line in whole.splitlines()) and '}' not in torn
+    state = re.search('<title>r: (.*)</title>', done.out).group(1)
+    assert done.code == 0 and state in ('crashed', 'completed', 'failed')
+    assert done.out.endswith('</html>\n')
 
 
 def _audit(workspace: Workspace) -> str:

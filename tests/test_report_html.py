@@ -16,6 +16,16 @@ from runs import diagram
 from runs import made_up
 from stagerunner.diagram import Diagram
 from stagerunner.diagram import Node
+from stagerunner.events import AttemptEnded
+from stagerunner.events import Reason
+from stagerunner.events import RunEnded
+from stagerunner.events import RunStarted
+from stagerunner.events import TaskBlocked
+from stagerunner.events import TaskDone
+from stagerunner.events import TaskFailed
+from stagerunner.events import TaskResumed
+from stagerunner.events import TaskStarted
+from stagerunner.events import TaskThrottled
 from stagerunner.report.html.page import render
 from stagerunner.report.html.summary import Account
 from stagerunner.report.html.timeline import lanes_of
@@ -196,6 +206,43 @@ def test_stages_that_take_no_part_are_in_the_picture(rng):
     page = Page(render(account(rng, 3, 3, diagram=Diagram('d', nodes))))
 
     assert 'other: not in this run' in page.text
+
+
+NOW = '2025-12-01T10:00:00.000000+00:00'
+
+
+def test_what_is_out_of_the_ordinary_is_told():
+    story = Story()
+    for event in (
+            RunStarted('r', 'demo', NOW, ('a', 'b', 'c')), TaskThrottled('a', 'api', 2.5),
+            TaskStarted('a', NOW, 1, (Reason('never ran'),)), TaskResumed('a', 150, ''),
+            AttemptEnded('a', 1, 'ok', NOW, 1.0, isolation={
+                'network': 'allow', 'files': 'declared'}),
+            TaskDone('a', NOW, 1.0, 1, 'k', 300, is_staged=False, made={
+                'inputs': {'count': 5000, 'digest': 'abc'}, 'outputs': [['odd'], 'odder'],
+                'outputDir': 'data/a'}),
+            AttemptEnded('b', 1, 'failed', NOW, 0.0, None, 'permanent', 'is missing'),
+            TaskFailed('b', NOW, 0.0, 1, 'permanent', 'is missing', '', ()),
+            TaskBlocked('c', 'b did not succeed'), RunEnded('r', NOW, 3, 'failed')):
+        story.receive(event)
+    record = RunRecord('r', 'demo', '1', NOW, isolation={'mode': 'off'})
+
+    page = Page(render(Account('r', 'failed', story, BEGAN, record)))
+
+    for said in ('resumed at line 150', '1, 2.50 s',
+                 'network allowed; files: only what is declared',
+                 'written to the output folder directly', '5000 files, digest of all abc', 'odder',
+                 'off: nothing kept processors from the network', 'permanent: is missing',
+                 'b did not succeed', 'waits for permits'):
+        assert said in page.text, said
+
+
+def test_nothing_launched_is_told_as_such():
+    record = RunRecord('r', 'demo', '1', NOW, isolation={'mode': 'auto', 'enforced': None})
+
+    page = Page(render(Account('r', 'completed', Story(), BEGAN, record)))
+
+    assert 'auto; nothing was launched' in page.text
 
 
 # -- the time line -------------------------------------------------------------------

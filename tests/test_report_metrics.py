@@ -1,5 +1,7 @@
 """The figures of a run count every task once, whatever became of it."""
 
+import os
+
 import pytest
 
 from stagerunner.events import AttemptEnded
@@ -85,3 +87,10 @@ def test_entries_of_the_queue_are_counted_and_their_tasks_summed_up(tell):
 
     assert metrics['entries'] == {'retry': 1, 'done': 2}
     assert metrics['stages'][0]['tasks'] == {'total': 2, 'ok': 2}
+
+
+def test_a_run_that_state_faults_ended_before_its_start_leaves_no_figures():
+    """A journal of a newer format, say: the run gives up before it tells anybody of a start."""
+    Metrics('metrics.json').receive(RunEnded('r1', 'end', 0.1, 'failed'))
+
+    assert not os.path.exists('metrics.json')

@@ -103,7 +103,7 @@ def test_a_collection_is_one_of_four(entry, items):
      ": 'jobs' and 'forEach' exclude each other, give one of them"),
     ({'forEach': 'paper'}, ".forEach: there is no 'paper' in 'items', did you mean 'papers'?"),
     ({'dependsOn': ['works']}, ".dependsOn[0]: there is no stage 'works', did you mean 'work'?"),
-    ({'dependsOn': ['work']}, ".dependsOn[0]: stage 'work' cannot depend on itself"),
+    ({'dependsOn': ['work']}, ".dependsOn[0]: stage 'work' cannot depend on itself, a cycle"),
     ({'jobs': [{'name': 'a', 'outputDir': 'state/x'}]},
      ".jobs[0].outputDir: 'state/x' would mix outputs with the runner's own folder 'state'; "
      'choose another folder'),
@@ -146,7 +146,7 @@ def test_defaults_may_not_make_a_stage_depend_on_itself():
     default = {'dependsOn': ['a']}
 
     assert faults(stage('a'), stage('b'), defaults=default) == [
-        "f: defaults.dependsOn[0]: stage 'a' cannot depend on itself; "
+        "f: defaults.dependsOn[0]: stage 'a' cannot depend on itself, a cycle; "
         'give it "dependsOn": [] of its own']
     assert faults(stage('a', dependsOn=[]), stage('b'), defaults=default) == []
 

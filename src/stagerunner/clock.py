@@ -11,8 +11,8 @@ import re
 import time
 from functools import lru_cache
 
-#: What `stamp` writes.
-_STAMP = re.compile(r'(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)\.(\d{6})\+00:00$')
+#: What `stamp` writes; compiled when it is needed, which most runs never do.
+_STAMP = r'(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)\.(\d{6})\+00:00'
 
 
 def stamp(seconds: float) -> str:
@@ -31,7 +31,7 @@ def unstamp(text: str) -> float:
     >>> unstamp('1970-01-01T00:00:00.250000+00:00'), unstamp('2024-02-29T12:00:00.000000+00:00')
     (0.25, 1709208000.0)
     """
-    found = _STAMP.match(text)
+    found = re.fullmatch(_STAMP, text, re.ASCII)
     if found is None:
         raise ValueError(f'not a time of a state file: {text!r}')
     year, month, day, hour, minute, second, micros = map(int, found.groups())

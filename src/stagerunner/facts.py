@@ -105,7 +105,7 @@ class Observer:
             return Facts(trouble=StageError(f'input {ascii(unnamed[0])} has a name that is not '
                                             f'UTF-8; rename it'))
         try:
-            program = self._program(task)
+            program = self.program(stage)
             inputs = tuple(self._input(task, name) for name in expanded.names)
             options = options_of(stage, self._own_content(task))
         except InputChanged as error:
@@ -172,23 +172,23 @@ class Observer:
         producer = task.producers[task.stage.inputs.index(name)]
         return StageError(f'input {name} is missing' + (f' after {producer}' if producer else ''))
 
-    def _program(self, task: Task) -> Program:
+    def program(self, stage: Stage) -> Program:
         """Return the processor with its helpers, read anew unless nothing about it changed."""
-        if not task.stage.is_python:
-            path = os.path.join(self.root, task.stage.processor)
+        if not stage.is_python:
+            path = os.path.join(self.root, stage.processor)
             digest, _ = self.digests.of(path)
-            return Program((Source(task.stage.processor, digest, path),), ())
-        search_path = tuple(value for name, value in task.stage.env.items()
+            return Program((Source(stage.processor, digest, path),), ())
+        search_path = tuple(value for name, value in stage.env.items()
                             if name.upper() == 'PYTHONPATH')
         folders = self.folders.get(search_path)
         if folders is None:
-            folders = local_folders(task.stage, self.inherited, self.root)
+            folders = local_folders(stage, self.inherited, self.root)
             self.folders[search_path] = folders
-        known = self.programs.get((task.stage.processor, folders))
+        known = self.programs.get((stage.processor, folders))
         if known and self._is_current(known):
             return known
-        program = load_program(self.root, task.stage.processor, folders, self.digests)
-        self.programs[task.stage.processor, folders] = program
+        program = load_program(self.root, stage.processor, folders, self.digests)
+        self.programs[stage.processor, folders] = program
         return program
 
     def _is_current(self, program: Program) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Dict
 from typing import Mapping
+from typing import Optional
 from typing import Tuple
 
 from stagerunner.environment import Given
@@ -17,6 +18,7 @@ from stagerunner.fence import limits_of
 from stagerunner.imports import Source
 from stagerunner.launch.job import Job
 from stagerunner.records import NamedTuple
+from stagerunner.state.names import StateNames
 from stagerunner.tasks import Task
 
 
@@ -32,8 +34,11 @@ class Order(NamedTuple):
     inputs: Tuple[str, ...]
     sources: Tuple[Source, ...]
     private: str
-    lock: int
+    #: Handed down to the processor, so that it stays locked; None: nothing is locked.
+    lock: Optional[int]
     log_path: str
+    #: Where progress and retry note lie, if not where those of the task do.
+    names: Optional[StateNames] = None
 
 
 def make_job(order: Order, python: str, inherited: Mapping[str, str],
@@ -50,14 +55,15 @@ def make_job(order: Order, python: str, inherited: Mapping[str, str],
         env=variables(_given(order), inherited), log_path=order.log_path,
         python=python if stage.is_python else None,
         pinned=tuple((source.absolute, source.digest) for source in order.sources),
-        inherited=(order.lock,), timeout_s=stage.timeout_s, grace_s=stage.grace_s,
+        inherited=() if order.lock is None else (order.lock,),
+        timeout_s=stage.timeout_s, grace_s=stage.grace_s,
         is_fenced=surroundings.is_fenced(stage), files=files, limits=limits_of(stage.resources),
         secrets=secrets(stage, inherited))
 
 
 def _given(order: Order) -> Given:
     task = order.task
-    names = task.names(order.root)
+    names = order.names or task.names(order.root)
     return Given(
         run_id=order.run_id, task=task.name, stage=task.stage, attempt=order.attempt,
         line_offset=order.line_offset, key=order.key, root=order.root,

@@ -258,7 +258,8 @@ def _dependency_faults(stages: Sequence[Given], defaults: Given) -> List[Fault]:
             where = owner + ('dependsOn', number)
             if name and name == stage.get('name'):
                 own = '' if 'dependsOn' in stage else '; give it "dependsOn": [] of its own'
-                faults.append(Fault(where, f"stage '{name}' cannot depend on itself{own}"))
+                faults.append(Fault(where, f"stage '{name}' cannot depend on itself, a cycle"
+                                           f'{own}'))
             elif name and name not in known:
                 faults.append(Fault(where, f"there is no stage '{name}'{nearest(name, names)}"))
     return faults

@@ -41,6 +41,7 @@ CREATE TRIGGER log_moved AFTER UPDATE OF state ON jobs WHEN old.state <> new.sta
 
 #: Finishes entries until none is left and no more will come; some fail at their first attempt.
 WORKER = '''\
+import os
 import sys
 import time
 sys.path.insert(0, sys.argv[1])
@@ -100,7 +101,9 @@ class Workers:
         self.n_started += 1
 
     def busy(self, rng: random.Random) -> int:
-        """Return one that has begun to work."""
+        """Return one that has begun to work; none ends before there is no more to do."""
+        assert [process.communicate() for process in self.processes
+                if process.poll() is not None] == []
         wait_until(lambda: any(self.log_of(process).stat().st_size
                                for process in self.processes))
         return rng.choice([number for number, process in enumerate(self.processes)
@@ -213,6 +216,7 @@ def test_killed_and_stopped_workers_neither_lose_nor_finish_twice(tmp_path, n_en
 
 #: Works on entries; some of them are bad for whoever does.
 POISONED = '''\
+import os
 import resource
 import signal
 import sys
@@ -296,6 +300,8 @@ def test_an_entry_that_is_poison_ends_in_error_after_its_last_attempt(tmp_path, 
     watch.close()
     REPORT.append(f'queue poison: {len(bad)} bad, each leased {sorted({leases[n] for n in bad})} '
                   f'times; {n_good} good; {n_started} workers')
+    # Of each kill and each exit a worker died.
+    assert n_started >= 3 * 2 * n_each
     assert {leases[name] for name in bad} == {3}
     assert ends == sorted((name, 'error' if name in bad else 'done') for name in names)
     assert {entry.attempts for entry in queue.entries('error')} == {3}

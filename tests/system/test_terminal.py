@@ -109,7 +109,6 @@ def test_narrow_or_without_colours_it_is_one_row_and_no_escape_sequence(gated, c
 
 @pytest.mark.parametrize(('args', 'env', 'lines'), [
     pytest.param((), {'TERM': 'dumb'}, PLAIN, id='dumb'),
-    pytest.param((), {'TERM': ''}, PLAIN, id='unknown'),
     pytest.param(('--quiet',), {}, PLAIN[-1:], id='quiet'),
     pytest.param(('--json',), {}, None, id='json'),
 ])
@@ -135,7 +134,7 @@ def test_through_a_pipe_there_are_plain_lines_whatever_the_terminal(gated):
     assert '\x1b' not in done.out + done.err and '\r' not in done.out + done.err
 
 
-@pytest.mark.parametrize('columns', [80, 40, 20])
+@pytest.mark.parametrize('columns', [80, 40])
 def test_a_stage_cannot_forge_what_a_person_sees(workspace, columns):
     """The emulator fails at each sequence that is not the runner's own, so none got through."""
     workspace.simple(FORGER)

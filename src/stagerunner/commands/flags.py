@@ -119,6 +119,31 @@ def forecast(loaded: Loaded, arguments: Any, system: Any, sink: Sink,
         stop.close()
 
 
+def file_from_root(given: str, root: str) -> str:
+    """Return a file that somebody named as the workspace spells it: from its root.
+
+    It is named from the caller's folder; where there is none, from the root.  What
+    lies outside keeps its whole path.
+    """
+    whole = os.path.abspath(given)
+    inside = _below(whole, root) or _below(os.path.realpath(os.path.dirname(whole))
+                                           + os.sep + os.path.basename(whole),
+                                           os.path.realpath(root))
+    if inside is not None and os.path.lexists(whole):
+        return inside
+    from_root = os.path.normpath(given).replace(os.sep, '/')
+    is_there = inside is None or os.path.lexists(os.path.join(root, from_root))
+    if is_there and not os.path.isabs(given) and not from_root.startswith('../'):
+        return from_root
+    return inside or whole.replace(os.sep, '/')
+
+
+def _below(path: str, root: str) -> Optional[str]:
+    if not path.startswith(root.rstrip(os.sep) + os.sep):
+        return None
+    return os.path.relpath(path, root).replace(os.sep, '/')
+
+
 def audit_key(flag: Optional[str], environment: Mapping[str, str], settings: Settings,
               root: str) -> Optional[Key]:
     """Return what records of the audit are authenticated with, None for nothing."""

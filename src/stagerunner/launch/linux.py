@@ -80,10 +80,13 @@ def is_binary(python: Optional[str]) -> bool:
     A script that starts one (a wrapper, a shim) may do something for each
     processor: it is executed afresh every time.
     """
-    import shutil
+    path = python or ''
+    if os.sep not in path:
+        import shutil
 
+        path = shutil.which(path) or ''
     try:
-        with open(shutil.which(python or '') or '', 'rb') as program:
+        with open(path, 'rb') as program:
             return program.read(4) == b'\x7fELF'
     except OSError:
         return False

@@ -27,10 +27,11 @@ LAUNCHERS = ('auto', 'warm', 'spawn')
 
 def make_launcher(clock: Clock, stop: Stop, kind: str = LAUNCHERS[0]) -> Launcher:
     """Return the launcher of this system; it loads what it needs when the first job starts."""
-    if sys.platform.startswith('linux'):
+    # A keeper finds what a processor left behind by /proc, which a bare chroot does not have.
+    if sys.platform.startswith('linux') and os.path.exists('/proc/self/stat'):
         return LinuxLauncher(clock, stop, is_warm=kind != 'spawn')
     if kind == 'warm':
-        raise UsageError('--launcher warm: only on Linux; leave the flag out')
+        raise UsageError('--launcher warm: only on Linux, with /proc; leave the flag out')
     return WindowsLauncher(clock, stop) if os.name == 'nt' else PosixLauncher(clock, stop)
 
 

@@ -14,6 +14,7 @@ from stagerunner.diagram import Diagram
 from stagerunner.diagram import make_diagram
 from stagerunner.errors import RunnerError
 from stagerunner.errors import StateError
+from stagerunner.keys import name_complaint
 from stagerunner.report.html.summary import Account
 from stagerunner.report.revived import revived
 from stagerunner.report.sight import CRASHED
@@ -61,7 +62,8 @@ def drawn(load: Callable[[], Workspace]) -> Tuple[Optional[Diagram], str]:
 
 def _tails(names: StateNames, run_id: str, story: Story) -> Dict[str, Sequence[str]]:
     """Return the last lines of what the last attempt of each plain stage printed."""
-    plain = [stage for stage in story.stages.values() if stage.tries and stage.tries[-1].log]
+    plain = [stage for stage in story.stages.values()
+             if stage.tries and stage.tries[-1].log and not name_complaint(stage.name)]
     most = _ALL_BYTES // max(1, len(plain))
     found: Dict[str, Sequence[str]] = {}
     for stage in plain:

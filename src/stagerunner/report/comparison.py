@@ -7,7 +7,6 @@ it belongs to.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 from typing import Dict
 from typing import Iterator
@@ -28,6 +27,7 @@ from stagerunner.events import TaskDone
 from stagerunner.events import TaskFailed
 from stagerunner.events import TaskInterrupted
 from stagerunner.events import TaskSkipped
+from stagerunner.files import try_stat
 from stagerunner.fingerprint import changes
 from stagerunner.report.revived import revived
 from stagerunner.report.trail import Trail
@@ -204,10 +204,8 @@ def _likely_first(names: StateNames, sought: Set[_Mark]) -> Sequence[str]:
     earliest = min((_seconds(done_at) for _, _, done_at in sought), default=0.0)
     aged = []
     for run_id in names.audited_runs():
-        try:
-            aged.append((os.stat(names.audit(run_id)).st_mtime, run_id))
-        except OSError:
-            continue
+        found = try_stat(names.audit(run_id))
+        aged.append((found.st_mtime if found else 0.0, run_id))
     return [run_id for _, run_id in sorted(aged, key=lambda pair: (
         pair[0] < earliest - 1, pair))]
 

@@ -51,7 +51,8 @@ class Metrics(Sink):
         self.path = path
         self.textfile = textfile
         self.rows: Dict[str, Dict[str, Any]] = {}
-        self.started: RunStarted
+        #: None: the run came to nothing that could be counted.
+        self.started: Optional[RunStarted] = None
         self.retries = 0
         #: Entries of the queue by what became of them.
         self.entries: Dict[str, int] = {}
@@ -81,7 +82,7 @@ class Metrics(Sink):
             row['throttledSec'] = round(row.get('throttledSec', 0.0) + event.waited_s, 6)
         elif type(event) in _STATUS:
             self._settle(event)
-        elif isinstance(event, RunEnded):
+        elif isinstance(event, RunEnded) and self.started is not None:
             summary = self.summary(event)
             write_bytes(self.path, _spelled(summary).encode('utf-8'), durable=False)
             if self.textfile is not None:
@@ -122,6 +123,7 @@ class Metrics(Sink):
 
     def summary(self, ended: RunEnded) -> Dict[str, Any]:
         """Return all figures of a run that ends like this."""
+        assert self.started is not None
         rows = list(self.rows.values())
         queue = {'entries': self.entries} if self.entries else {}
         counts = {f'{status}Stages': sum(row['status'] == status for row in rows)

@@ -16,17 +16,19 @@ if TYPE_CHECKING:
 
 FOLDER = 'state'
 
+# Compiled when they are needed, which most runs never do.
+
 #: Files that belong to one run, and others that may be thrown away.
-_OF_A_RUN = re.compile(r'(?:run|metrics)_(.+)\.(?:json|prom)')
-_RECORD = re.compile(r'(?:stage|checkpoint|progress|retry)_.+\.json|(?:index|pipeline_checkpoint)'
-                     r'\.json(?:\.journal)?|report\.html|.+\.corrupt-[0-9]+|.+\.[0-9]+-[0-9]+\.tmp')
+_OF_A_RUN = r'(?:run|metrics)_(.+)\.(?:json|prom)'
+_RECORD = (r'(?:stage|checkpoint|progress|retry)_.+\.json|(?:index|pipeline_checkpoint)'
+           r'\.json(?:\.journal)?|report\.html|.+\.corrupt-[0-9]+|.+\.[0-9]+-[0-9]+\.tmp')
 
 #: What is set aside of these, or half-written, is looked at before it goes.
 _KEPT = ('audit_', 'items_', 'workqueue')
 
-_BUG_LOG = re.compile(r'bug-[0-9]+\.log')
-_BINDING = re.compile(r'checkpoint_(.+)\.json')
-_JOURNAL = re.compile(r'items_(.+)\.jsonl')
+_BUG_LOG = r'bug-[0-9]+\.log'
+_BINDING = r'checkpoint_(.+)\.json'
+_JOURNAL = r'items_(.+)\.jsonl'
 
 
 class StateNames:
@@ -177,10 +179,10 @@ class StateNames:
         except OSError:
             return
         for name in names:
-            found = _OF_A_RUN.fullmatch(name)
+            found = re.fullmatch(_OF_A_RUN, name)
             if found and is_name(found.group(1)):
                 yield os.path.join(self.folder, name), found.group(1)
-            elif _RECORD.fullmatch(name) and not name.startswith(_KEPT):
+            elif re.fullmatch(_RECORD, name) and not name.startswith(_KEPT):
                 yield os.path.join(self.folder, name), ''
 
     def log_folders(self) -> Iterator[Tuple[str, str]]:
@@ -193,20 +195,20 @@ class StateNames:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False) and is_name(entry.name):
                 yield entry.path, entry.name
-            elif _BUG_LOG.fullmatch(entry.name):
+            elif re.fullmatch(_BUG_LOG, entry.name):
                 yield entry.path, ''
 
     def bindings(self) -> Iterator[Tuple[str, str]]:
         """Yield what binds the progress of tasks: paths and tasks."""
         for path, _ in self.records():
-            found = _BINDING.fullmatch(os.path.basename(path))
+            found = re.fullmatch(_BINDING, os.path.basename(path))
             if found:
                 yield path, found.group(1)
 
     def journals(self) -> List[str]:
         """Return the stages that have a journal of items, by name."""
         try:
-            found = map(_JOURNAL.fullmatch, os.listdir(self.folder))
+            found = [re.fullmatch(_JOURNAL, name) for name in os.listdir(self.folder)]
         except OSError:
             return []
         return sorted(name.group(1) for name in found if name and is_name(name.group(1)))

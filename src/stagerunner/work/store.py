@@ -183,7 +183,11 @@ class WorkQueue:
             raise LeaseLost(job_id)
 
     def _finish(self, ending: tables.Ending) -> None:
-        if self._finish_all([ending]):
+        # One statement is enough, unless the attempt is to be noted, or that it came too late.
+        if not ending.tries and self._database.execute(tables.FINISH, tables.finish_values(
+                tables.wall_moment(self._clock), ending)):
+            self._forget(ending.job_id, ending.token)
+        elif self._finish_all([ending]):
             raise LeaseLost(ending.job_id)
 
     def _finish_all(self, endings: Sequence[tables.Ending]) -> List[int]:

@@ -10,6 +10,7 @@ from typing import Dict
 from typing import List
 from typing import Optional
 from typing import Sequence
+from typing import Tuple
 
 from stagerunner.clock import Clock
 from stagerunner.clock import stamp
@@ -89,6 +90,12 @@ _AT_ONCE = 190
 
 #: What ends a lease, whatever comes after it.
 _LET_GO = 'token = NULL, worker_id = NULL, lease_expires_at = NULL'
+
+#: Ends one attempt, if the token is that of its lease.
+FINISH = ("UPDATE jobs SET state = CASE WHEN attempts < ? THEN 'queued' ELSE ? END, "
+          'due = CASE WHEN attempts < ? THEN ? ELSE 0 END, span = ?, '
+          'available_at = CASE WHEN attempts < ? THEN ? END, '
+          f'last_error = ?, {_LET_GO}, updated_at = ? WHERE id = ? AND token = ?')
 
 _RAN_OUT = 'its lease ran out: its worker was killed, or hung'
 
@@ -235,20 +242,20 @@ def prolong(connection: Any, now: Moment, job_id: int, token: str, ttl_us: int) 
 
 def finish(connection: Any, now: Moment, end: Ending) -> bool:
     """End an attempt, or count that it came too late and return False."""
-    at, tries = now.stamp(), end.tries
-    if tries:
+    if end.tries:
         connection.execute(
             "INSERT INTO attempts SELECT id, leases, worker_id, leased_at, ?, 'retry', ? "
             'FROM jobs WHERE id = ? AND token = ? AND attempts < ?',
-            (at, end.error, end.job_id, end.token, tries))
-    return _is_mine(connection, connection.execute(
-        "UPDATE jobs SET state = CASE WHEN attempts < ? THEN 'queued' ELSE ? END, "
-        'due = CASE WHEN attempts < ? THEN ? ELSE 0 END, span = ?, '
-        'available_at = CASE WHEN attempts < ? THEN ? END, '
-        f'last_error = ?, {_LET_GO}, updated_at = ? WHERE id = ? AND token = ?',
-        (tries, end.outcome, tries, now.due(end.wait_us), end.wait_us,
-         tries, now.stamp(end.wait_us) if end.wait_us else None,
-         end.error, at, end.job_id, end.token)))
+            (now.stamp(), end.error, end.job_id, end.token, end.tries))
+    return _is_mine(connection, connection.execute(FINISH, finish_values(now, end)))
+
+
+def finish_values(now: Moment, end: Ending) -> Tuple[Any, ...]:
+    """Return what `FINISH` takes to end an attempt: alone where it is not to be tried again."""
+    tries = end.tries
+    return (tries, end.outcome, tries, now.due(end.wait_us), end.wait_us,
+            tries, now.stamp(end.wait_us) if end.wait_us else None,
+            end.error, now.stamp(), end.job_id, end.token)
 
 
 def give_back(connection: Any, now: Moment, job_id: int, token: Optional[str],

@@ -84,8 +84,8 @@ def _header(account: Account) -> str:
     live = ''
     if account.refresh_s:
         live = (f'<p class="meta" role="status">This page was written at '
-                f'{moment(stamp(account.now))} and reloads itself. When that time stands still, '
-                f'the run is not alive any more.</p>\n')
+                f'{moment(stamp(account.now))} and reloads itself. When that time stands '
+                f'still for minutes, the run is not alive any more.</p>\n')
     pipeline = account.story.started.pipeline if account.story.started else ''
     return (f'<header>\n<h1>Run {escaped(account.run_id)} {badge(account.state)}</h1>\n'
             f'<p class="meta">{escaped(pipeline)}</p>\n{live}')
