@@ -1,4 +1,4 @@
-"""Tests of `stagerunner.rollcall`: many members are passed over at once, and none that must run."""
+"""Tests of `stagerunner.rollcall`: many members are passed over at once, none that must run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Told(Sink):
 
 
 class Fan:
-    """A fan-out over three files, which has run and whose files are old enough to be remembered."""
+    """A fan-out over three files, which has run; its files are old enough to be remembered."""
 
     def __init__(self, workspace: Workspace, **keys: Any):
         self.workspace = workspace
