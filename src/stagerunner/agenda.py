@@ -111,13 +111,22 @@ class Agenda:
 
     # -- opening ---------------------------------------------------------------
 
-    def open(self, lane: Lane) -> None:
-        """Let a lane begin, whose group is expanded now."""
+    def free_members(self, lane: Lane) -> Sequence[int]:
+        """Return the numbers of the tasks that may start as soon as the lane is open."""
+        return [index for index in range(len(lane.group))
+                if all(pair.states[index] == OK for pair in lane.pairs)
+                ] if lane.pairs else range(len(lane.group))
+
+    def open(self, lane: Lane, settled: Sequence[int] = ()) -> None:
+        """Let a lane begin, whose group is expanded now; of some tasks nothing need be done."""
         lane.is_open = True
-        lane.left = len(lane.group)
-        lane.states = bytearray(lane.left)
-        for index in range(lane.left):
-            self._look(lane, index)
+        lane.states = bytearray(len(lane.group))
+        lane.left = len(lane.group) - len(settled)
+        for index in settled:
+            lane.states[index] = OK
+        for index, state in enumerate(lane.states):
+            if state == WAITING:
+                self._look(lane, index)
         self._list(lane)
         for follower in lane.followers:
             self._count_down(follower)

@@ -99,7 +99,10 @@ class TaskSkipped(NamedTuple):
 
 
 class TasksSkipped(NamedTuple):
-    """Many plain stages were verified unchanged at once: of each column one entry per task."""
+    """Many tasks were verified unchanged at once: of each column one entry per task.
+
+    They are plain stages, or members of one fan-out.
+    """
 
     tasks: Sequence[str]
     at: str

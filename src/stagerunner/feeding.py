@@ -114,7 +114,8 @@ class OpenAgenda(Agenda):
         self.finished: Deque[int] = deque()
         self.withdrawn: Set[Tuple[int, int]] = set()
 
-    def open(self, lane: Lane) -> None:
+    def open(self, lane: Lane, settled: Sequence[int] = ()) -> None:
+        assert not settled
         lane.is_open = True
         # One more than there are: so it is never settled.
         lane.left = 1

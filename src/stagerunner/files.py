@@ -290,9 +290,12 @@ def parse_json(data: bytes, path: str) -> Any:
 
 # -- digests -----------------------------------------------------------------
 
-def digest_bytes(data: bytes) -> str:
-    """Return the SHA-256 of `data` in hex."""
-    return hashlib.sha256(data).hexdigest()
+def digest_bytes(*data: bytes) -> str:
+    """Return the SHA-256 of `data`, which may come in pieces, in hex."""
+    hasher = hashlib.sha256()
+    for piece in data:
+        hasher.update(piece)
+    return hasher.hexdigest()
 
 
 def digest_file(path: str,

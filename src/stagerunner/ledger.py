@@ -157,6 +157,18 @@ class Ledger:
             book.done ^= int(digest_bytes(f'{task.name}|{key}'.encode()), 16)
             book.tasks += 1
 
+    def settled_members(self, task: Task, names: Sequence[str], keys: Sequence[str]) -> None:
+        """Take note of many members of the fan-out of a task."""
+        book = self._book(task)
+        for name, key in zip(names, keys):
+            book.done ^= int(digest_bytes(f'{name}|{key}'.encode()), 16)
+        book.tasks += len(names)
+
+    def valid_journal(self, task: Task) -> Optional[ItemJournal]:
+        """Return the journal of a fan-out as it is, None where nothing of it counts."""
+        book = self._book(task)
+        return None if book.is_void else book.journal
+
     def done(self, group: Group) -> Tuple[str, int]:
         """Return a key over the tasks of a fan-out that are done in this run, and their number."""
         book = self.books.get(group.stage.name)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 from typing import Container
 from typing import Dict
+from typing import Iterator
 from typing import List
 from typing import Optional
+from typing import Sequence
 from typing import Tuple
 
 from stagerunner import retry
@@ -94,6 +96,10 @@ class Performer:
     def passes(self, group: Group) -> bool:
         """True when it is known, and told already, that all of a stage is skipped."""
         return False
+
+    def unchanged(self, group: Group, numbers: Sequence[int]) -> Iterator[Any]:
+        """Yield members of a fan-out that need nothing, as `rollcall.Unchanged`; none: unknown."""
+        return iter(())
 
     def gave_up(self, result: Result) -> None:
         """Take note that a task failed for good."""

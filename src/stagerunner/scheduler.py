@@ -171,7 +171,12 @@ class Scheduler:
             return
         if group.is_fan_out and is_known:
             self.teller.begin(group)
-        self.agenda.open(lane)
+            # It may take seconds, in which nobody looks after what runs.
+            self.agenda.open(lane, [] if self.running else self.teller.pass_over(
+                group, self.performer.unchanged(group, self.agenda.free_members(lane)),
+                self._is_halted))
+        else:
+            self.agenda.open(lane)
 
     def _fail_lane(self, lane: Lane, error: RunnerError) -> None:
         """A stage whose items cannot be told has failed as a whole."""

@@ -67,6 +67,8 @@ from stagerunner.result import STOPPED
 from stagerunner.result import Performer
 from stagerunner.result import Result
 from stagerunner.result import error_of
+from stagerunner.rollcall import RollCall
+from stagerunner.rollcall import Unchanged
 from stagerunner.shortcut import Shortcut
 from stagerunner.state.marker import Marker
 from stagerunner.state.names import StateNames
@@ -146,6 +148,19 @@ class Attempts(Performer):
         if self.under_way:
             self.shortcut.disturb()
         return self.shortcut.passes(group)
+
+    def unchanged(self, group: Group, numbers: Sequence[int]) -> Iterator[Unchanged]:
+        if not numbers or self.holds.is_one_by_one or group.stage.name in self.setting.forced:
+            return
+        first = group.task(numbers[0])
+        if group.items is None or self.holds.take(first) is None:
+            return
+        self.ledger.reload(first)
+        journal = self.ledger.valid_journal(first)
+        if journal is not None:
+            for some in RollCall(self.observer, group, journal).batches(numbers):
+                self.ledger.settled_members(first, some.names, some.keys)
+                yield some
 
     def start(self, task: Task, attempt: int) -> Optional[Result]:
         is_new = not self.holds.has(task)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Callable
 from typing import Dict
+from typing import Iterable
+from typing import List
 from typing import Optional
 from typing import Set
 from typing import Tuple
@@ -21,12 +23,14 @@ from stagerunner.events import TaskFailed
 from stagerunner.events import TaskInterrupted
 from stagerunner.events import TaskRetrying
 from stagerunner.events import TaskSkipped
+from stagerunner.events import TasksSkipped
 from stagerunner.events import Warned
 from stagerunner.events import stage_of
 from stagerunner.result import DONE
 from stagerunner.result import SKIPPED
 from stagerunner.result import STOPPED
 from stagerunner.result import Result
+from stagerunner.rollcall import Unchanged
 from stagerunner.tasks import Group
 
 
@@ -92,6 +96,20 @@ class Teller:
         else:
             self.emit(TaskFailed(task, now, result.duration_s, result.attempt,
                                  result.error_class, result.error, result.log, result.tail))
+
+    def pass_over(self, group: Group, batches: Iterable[Unchanged],
+                  is_over: Callable[[], bool]) -> List[int]:
+        """Tell of members of a fan-out that are as they were; return their numbers."""
+        numbers: List[int] = []
+        for some in batches:
+            counts = self.fan_outs[group.stage.name][1]
+            counts[SKIPPED] = counts.get(SKIPPED, 0) + len(some.names)
+            self.emit(TasksSkipped(some.names, stamp(self.clock.now()), MATCHED, some.keys,
+                                   some.done_at))
+            numbers += some.numbers
+            if is_over():
+                break
+        return numbers
 
     def failed_as_a_whole(self, stage: str, error: str) -> None:
         """A stage failed before it was known which tasks it has."""

@@ -141,7 +141,11 @@ class Console(Sink):
             self._tell_first_failure()
 
     def receive_skips(self, event: TasksSkipped) -> None:
-        if not self.is_quiet:
+        found = self.long.get(stage_of(event.tasks[0]))
+        if found is not None:
+            found[1] += len(event.tasks)
+            self._sum_up(stage_of(event.tasks[0]), found)
+        elif not self.is_quiet:
             self.out.line('\n'.join([f'[SKIP] {task} ({event.why})' for task in event.tasks]))
 
     def _is_summed_up(self, event: Event) -> bool:
@@ -153,12 +157,15 @@ class Console(Sink):
             return found is not None
         found[1] += 1
         found[2] += isinstance(event, TaskFailed)
+        self._sum_up(stage_of(event.task), found)
+        return not isinstance(event, TaskFailed)
+
+    def _sum_up(self, stage: str, found: List[int]) -> None:
         now = self.clock.monotonic()
         if now >= self.next_summary and not self.is_quiet:
             self.next_summary = now + SUMMARY_S
             failed = f', {found[2]} failed' if found[2] else ''
-            self.out.line(f'[{found[1]}/{found[0]}] {stage_of(event.task)}{failed}')
-        return not isinstance(event, TaskFailed)
+            self.out.line(f'[{found[1]}/{found[0]}] {stage}{failed}')
 
     def _tell_first_failure(self) -> None:
         """End with what went wrong first: the error, the log, its last lines."""

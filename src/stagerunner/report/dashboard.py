@@ -49,7 +49,7 @@ class Dashboard(Sink):
     def receive_skips(self, event: TasksSkipped) -> None:
         if self.page is not None:
             self.page.receive_skips(event)
-        else:
+        elif '[' not in event.tasks[0]:
             self.kept.append(event)
 
     def idle(self) -> Optional[float]:

@@ -90,7 +90,8 @@ class Metrics(Sink):
 
     def receive_skips(self, event: TasksSkipped) -> None:
         for task in event.tasks:
-            self.rows[task]['status'] = 'skipped'
+            if task in self.rows:
+                self.rows[task]['status'] = 'skipped'
 
     def _settle(self, event: Any) -> None:
         """Take note of how a task ended; of a fan-out's the first error is kept."""

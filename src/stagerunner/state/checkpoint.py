@@ -110,6 +110,10 @@ class PipelineCheckpoint(Sink):
                 self._receive_stage(event)
 
     def receive_skips(self, event: TasksSkipped) -> None:
+        if event.tasks[0] != stage_of(event.tasks[0]):
+            for skipped in event.singly():
+                self.receive(skipped)
+            return
         self.data['stages'].update(zip(event.tasks, event.done_at))
         self.data['stats']['completed_stages'] += len(event.tasks)
 

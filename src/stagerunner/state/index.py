@@ -8,6 +8,7 @@ nothing; who deletes it loses time and nothing else.
 from __future__ import annotations
 
 import json
+from itertools import islice
 
 from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
@@ -19,11 +20,19 @@ from stagerunner.records import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any
     from typing import Dict
+    from typing import Iterator
+    from typing import List
 
 FORMAT = 3
 
 #: The index has an entry per file; of very many items it outgrows all other JSON, in bytes.
 _MAX_BYTES = 1 << 30
+
+
+#: So many entries are spelled at a time.
+_AT_ONCE = 1000
+
+_encode = json.JSONEncoder(separators=(',', ':')).encode
 
 
 class Index:
@@ -54,23 +63,48 @@ class Index:
 
     def put(self, section: str, value: Any) -> None:
         """Replace a section in what `save` is going to write."""
-        self.lines[_spelled(section)] = json.dumps(value, separators=(',', ':')).encode()
+        self.lines[_spelled(section)] = b''.join(_pieces(value))
         self.is_dirty = True
 
     def save(self) -> None:
         """Write the file if there is anything new; failing to costs time later, nothing else."""
         if not self.is_dirty:
             return
-        body = b',\n'.join([b'%s: %s' % line for line in self.lines.items()]) + b'}\n'
+        # Never in one piece: of very many items the index is large.
+        blocks: List[bytes] = []
+        for name, value in self.lines.items():
+            blocks += [b',\n' if blocks else b'', name, b': ', value]
+        blocks.append(b'}\n')
         try:
-            write_blocks(self.path, (_head(body), b'\n', body), durable=False)
+            write_blocks(self.path, [_head(*blocks), b'\n', *blocks], durable=False)
         except StateError:
             pass
+
+
+def _pieces(value: Any) -> Iterator[bytes]:
+    """Yield JSON in pieces; the encoder would hold every figure of a large object at once.
+
+    >>> b''.join(_pieces({'a': [1, 'x'], 'b': {}})), b''.join(_pieces([]))
+    (b'{"a":[1,"x"],"b":{}}', b'[]')
+    """
+    if not isinstance(value, dict):
+        yield _encode(value).encode('ascii')
+        return
+    entries = iter(value.items())
+    separator = ''
+    yield b'{'
+    while True:
+        some = [f'{_encode(key)}:{_encode(entry)}' for key, entry in islice(entries, _AT_ONCE)]
+        if not some:
+            break
+        yield (separator + ','.join(some)).encode('ascii')
+        separator = ','
+    yield b'}'
 
 
 def _spelled(section: str) -> bytes:
     return json.dumps(section).encode()
 
 
-def _head(body: bytes) -> bytes:
-    return b'{"format": %d, "sha256": "%s",' % (FORMAT, digest_bytes(body).encode())
+def _head(*body: bytes) -> bytes:
+    return b'{"format": %d, "sha256": "%s",' % (FORMAT, digest_bytes(*body).encode())

@@ -40,6 +40,7 @@ from stagerunner.state.lines import TAIL
 from stagerunner.state.lines import append_or_cut
 from stagerunner.state.lines import has_seal
 from stagerunner.state.lines import is_sealed
+from stagerunner.state.lines import lines_after
 from stagerunner.state.lines import seal
 from stagerunner.state.marker import Marker
 from stagerunner.state.marker import as_text
@@ -53,9 +54,6 @@ FORMAT = 1
 #: A smaller journal is not worth compacting, in bytes.
 COMPACT_BYTES = 1 << 20
 
-#: How much is read at a time, and what is longer than any line of ours, in bytes.
-_BLOCK, _LONGEST_LINE = 1 << 20, 1 << 26
-
 _FLAGS = (getattr(os, 'O_BINARY', 0) | getattr(os, 'O_NOFOLLOW', 0)
           | getattr(os, 'O_NONBLOCK', 0))
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _FLAGS
@@ -64,6 +62,10 @@ _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _FLAGS
 _SUCCESS, _FAILURE = b'{"task":"', b'{"failed":"'
 _FORGOTTEN, _RESET = b'{"forgotten":"', b'{"reset":'
 _HEAD, _COMPLETE = b'{"format":', b'{"complete":'
+
+#: What a line can end in that somebody wrote by hand, checksum and all; or there is none.
+_ODD = (Unreadable, LookupError, TypeError, ValueError, AttributeError, ArithmeticError,
+        RecursionError)
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(',', ':')).encode
 
@@ -114,12 +116,18 @@ class ItemJournal:
 
     def get(self, task: str) -> Optional[Marker]:
         """Return the last success of a task, or None where there is none that counts."""
+        value = self.success(task)
+        try:
+            return value and success_from_json(value, self._rest(as_text(value['rest'])))
+        except _ODD:
+            return None
+
+    def success(self, task: str) -> Any:
+        """Return the line of the last success as JSON, or None as above."""
         try:
             value = self._decode(self._done[task])
-            return success_from_json(value, self._rest(as_text(value['rest'])))
-        except (Unreadable, LookupError, TypeError, ValueError, AttributeError, ArithmeticError,
-                RecursionError):
-            # Unknown; or somebody wrote it by hand, checksum and all.
+            return value if self._rests[value['rest']] >= 0 else None
+        except _ODD:
             return None
 
     def failure(self, task: str) -> Optional[Dict[str, Any]]:
@@ -277,22 +285,10 @@ class ItemJournal:
 
     def _new_lines(self) -> Iterator[Any]:
         """Yield the whole lines after `_end` with their places."""
-        if self._file is None:
-            return
-        place, rest = self._end, b''
-        os.lseek(self._file, place, os.SEEK_SET)
         try:
-            while True:
-                block = os.read(self._file, _BLOCK)
-                if not block:
-                    return
-                lines = (rest + block).split(b'\n')
-                rest = lines.pop()
-                if len(rest) > _LONGEST_LINE:
-                    raise Unreadable(self.path, f'is damaged at byte {place}')
-                for line in lines:
-                    yield place, line
-                    place += len(line) + 1
+            yield from () if self._file is None else lines_after(self._file, self._end)
+        except ValueError as error:
+            raise Unreadable(self.path, str(error)) from error
         except OSError as error:
             raise StateError(self.path, os_fault(error)) from error
 
