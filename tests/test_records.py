@@ -70,7 +70,8 @@ def test_what_typing_refuses_is_refused(args, named):
 
 def test_a_field_that_there_is_not_cannot_be_replaced():
     for record in (Ours(1), Theirs(1)):
-        with pytest.raises(ValueError, match='four'):
+        # What kind of error it is depends on the version of Python.
+        with pytest.raises((ValueError, TypeError), match='four'):
             record._replace(four=4)
 
 
