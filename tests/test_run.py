@@ -382,6 +382,8 @@ def test_a_stage_that_another_run_holds_makes_the_run_busy(engine):
         holder.release()
 
     assert record(engine)['state'] == 'failed'
+    assert engine.workspace.json('state/metrics_r1.json')['attempts'] == 0
+    assert not engine.workspace.path('state/stage_work.json').exists()
     assert "stage 'work' is busy: locks/work.lock still locked after 0.1s" in engine.error()
 
 
