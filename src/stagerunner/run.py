@@ -208,7 +208,9 @@ def _run_tasks(request: Request, parts: Parts, occasion: Occasion, emit: Broadca
                         tuple(group.stage_name for group in selection.groups),
                         request.workers, {group.stage_name: group.collection.name
                                           for group in selection.groups
-                                          if group.collection is not None}))
+                                          if group.collection is not None},
+                        {group.stage_name: len(group) for group in selection.groups
+                         if group.is_fan_out}))
         for warning in source.warnings(selection.groups):
             emit(warning)
         staleness.warn_of_taken(selection.taken)
