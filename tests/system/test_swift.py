@@ -183,7 +183,7 @@ def test_a_keeper_that_was_begun_for_a_run_that_is_refused_is_gone_with_it(works
     done = workspace.run('--run-id', 'r')
 
     assert done.code == 2 and 'does not exist' in done.err and done.out == ''
-    assert processes_below(workspace.root) == []
+    wait_until(lambda: not processes_below(workspace.root), 'the end of the keeper')
 
 
 def test_a_processor_that_goes_missing_is_refused_before_anything_runs(workspace):

@@ -8,6 +8,7 @@ begins one before it loads anything else (`commands.swift`).
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from stagerunner.launch.channel import Channel
@@ -57,7 +58,8 @@ class Begun(NamedTuple):
 
     def give_up(self) -> None:
         """End a keeper that never had a job, at once and without a word."""
-        self.process.kill()
+        # It leads a group of its own, and tries in children what cannot be undone.
+        os.killpg(self.process.pid, signal.SIGKILL)
         self.channel.close()
         if self.process.stdout:
             self.process.stdout.close()
