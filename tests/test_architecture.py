@@ -27,8 +27,8 @@ from support import run_process
 #: The rooms of the design.  A module imports from lower numbers only; what comes after the point
 #: is the order inside a level, where a level has one.
 LEVELS = {
-    'records': -1, 'searchpath': 0, 'errors': 0, 'clock': 0, 'events': 0, 'sharing': 0, 'strictjson': 0,
-    'wording': 0.5,
+    'records': -1, 'searchpath': 0, 'errors': 0, 'clock': 0, 'events': 0, 'sharing': 0,
+    'strictjson': 0, 'wording': 0.5,
     'files': 1, 'schema': 1, 'retry': 1, 'limits': 1, 'graph': 1, 'placeholders': 1,
     'layout': 1, 'legend': 1, 'blueprint': 2.1, 'report.markup': 1, 'report.drawing': 2,
     'diagram': 4.6, 'report.graphs': 4.7,
