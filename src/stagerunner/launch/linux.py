@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import sys
 from functools import lru_cache
 from typing import Any
 from typing import Dict
@@ -38,6 +37,8 @@ from stagerunner.launch.processes import signal_all
 from stagerunner.launch.watch import Tree
 from stagerunner.launch.watch import command_of
 from stagerunner.launch.watch import environment_of
+
+_NO_FENCE = Fence()
 
 #: So many rounds of killing; what is there after them cannot be killed.
 _SWEEPS = 400
@@ -160,7 +161,7 @@ class LinuxLauncher(PosixLauncher):
 class KeeperHandle:
     """The runner's end of one keeper."""
 
-    def __init__(self, begun: Begun, fence: Fence = Fence()):
+    def __init__(self, begun: Begun, fence: Fence = _NO_FENCE):
         self.kind, self.process, self.channel = begun
         #: What surrounds its jobs or, until it has reported, must.
         self.fence = fence
