@@ -382,6 +382,8 @@ def test_a_stage_that_another_run_holds_makes_the_run_busy(engine):
         holder.release()
 
     assert record(engine)['state'] == 'failed'
+    assert engine.workspace.json('state/metrics_r1.json')['attempts'] == 0
+    assert not engine.workspace.path('state/stage_work.json').exists()
     assert "stage 'work' is busy: locks/work.lock still locked after 0.1s" in engine.error()
 
 
@@ -486,6 +488,19 @@ def test_metrics_of_a_failed_run_have_a_row_for_every_stage(engine):
     assert (found['state'], found['okStages'], found['failedStages'], found['skippedStages'],
             found['cancelledStages']) == ('failed', 1, 1, 0, 1)
     assert found['stages'][1]['error'] == 'exit code 65\nboom'
+
+
+def test_metrics_of_a_fan_out_that_never_began_count_its_tasks_all_the_same(engine):
+    """What makes the rows of `later` failed, so nobody could tell how many there would be."""
+    engine.workspace.pipeline(
+        stage('a'), stage('jobs', jobs=['x', 'y'], outputDir='data/jobs'),
+        stage('later', forEach='rows', inputs=['{item.path}'], outputDir='data/later/{item.id}'),
+        items={'rows': {'jsonl': 'data/a/rows.jsonl', 'id': 'id'}})
+    engine.launcher.will('a', Ending(exit_code=65))
+    engine.run()
+
+    assert {row['stage']: row.get('tasks') for row in metrics(engine)['stages']} == {
+        'a': None, 'jobs': {'total': 2, 'cancelled': 2}, 'later': {'total': 0, 'cancelled': 0}}
 
 
 def test_metrics_of_an_interrupted_run_count_the_attempt(engine):

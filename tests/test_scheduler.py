@@ -265,6 +265,17 @@ def test_a_lock_that_stays_taken_is_given_up_with_the_holders_name(shop):
     assert not shop.sink.of(TaskRetrying)
 
 
+def test_to_wait_for_a_lock_in_vain_is_no_attempt(shop):
+    shop.lock_timeout_s = 0
+    shop.performer.will('a', BUSY_RESULT)
+
+    shop.run()
+
+    failed = shop.sink.of(TaskFailed)[0]
+    assert (failed.attempts, failed.error_class) == (0, 'busy')
+    assert not shop.sink.of(AttemptEnded)
+
+
 def test_without_patience_a_taken_lock_is_given_up_at_once(shop):
     shop.lock_timeout_s = 0
     shop.performer.will('a', BUSY_RESULT)

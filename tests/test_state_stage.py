@@ -1,5 +1,7 @@
 """The record of a stage tells its last result to people; a skip leaves it alone."""
 
+import os
+
 import pytest
 
 from stagerunner.events import AttemptEnded
@@ -39,8 +41,8 @@ def tell(names):
     return receive
 
 
-def ended(attempt=1, status='failed', **fields):
-    return AttemptEnded('a', attempt, status, 'then', 0.1234567, **fields)
+def ended(attempt=1, status='failed', task='a', **fields):
+    return AttemptEnded(task, attempt, status, 'then', 0.1234567, **fields)
 
 
 def test_a_success_leaves_key_reasons_and_attempts(tell):
@@ -95,6 +97,16 @@ def test_a_skip_leaves_the_record_as_it_is(tell, names):
     assert tell(TaskSkipped('a', 'now', 'matched', 'other', 'then')) == before
 
 
+@pytest.mark.parametrize('found_busy', [
+    (TaskFailed('a', 'now', 0.0, 0, 'busy', 'x', '', ()),),
+    (StageExpanded('a', 1, False), TaskFailed('a[x]', 'now', 0.0, 0, 'busy', 'x', '', ()),
+     StageEnded('a', 'now', 10.0, {'failed': 1})),
+], ids=['plain', 'fan-out'])
+def test_a_stage_that_was_busy_leaves_its_record_to_who_works_on_it(found_busy, tell, names):
+    assert tell(*found_busy) is None
+    assert os.listdir(names.folder) == []
+
+
 def test_tasks_are_kept_apart(tell, names):
     tell(ended(), TaskDone('a', 'now', 1, 1, 'key'), TaskStarted('b', 'now', 1, ()),
          TaskDone('b', 'now', 1, 1, 'other'))
@@ -118,7 +130,8 @@ def test_reasons_are_spelled_out():
 # -- stages with many tasks -------------------------------------------------------------
 
 def test_the_record_of_a_fan_out_counts_its_tasks_and_has_the_first_error(tell):
-    found = tell(StageExpanded('a', 3, True), TaskDone('a[x]', 'now', 0.1, 1, 'key', 0),
+    found = tell(StageExpanded('a', 3, True), ended(task='a[x]', status='ok'),
+                 TaskDone('a[x]', 'now', 0.1, 1, 'key', 0),
                  TaskFailed('a[y]', 'now', 0.1, 1, 'permanent', 'exit code 65', '', ()),
                  TaskFailed('a[z]', 'now', 0.1, 1, 'permanent', 'exit code 66', '', ()),
                  StageEnded('a', 'now', 1.5, {'ok': 1, 'failed': 2}))
@@ -144,17 +157,20 @@ def test_an_item_has_a_record_of_its_own_until_it_is_done(tell, names):
     {'skipped': 1, 'blocked': 1},
     {'cancelled': 2},
 ], ids=['skipped', 'blocked', 'cancelled'])
-def test_a_fan_out_that_did_nothing_leaves_its_record_alone(counts, tell):
+def test_a_fan_out_that_did_nothing_leaves_its_record_alone(counts, tell, names):
     """A stage that waited for another one in vain was not interrupted, nor did it fail."""
-    former = tell(StageExpanded('a', 2, True), StageEnded('a', 'now', 1.5, {'ok': 2}))
+    former = tell(StageExpanded('a', 2, True), ended(task='a[x]', status='ok'),
+                  StageEnded('a', 'now', 1.5, {'ok': 2}))
+    another = StageRecords(names, 'r2')
 
-    found = tell(StageExpanded('a', 2, True), StageEnded('a', 'later', 0.1, counts))
+    for event in (StageExpanded('a', 2, True), StageEnded('a', 'later', 0.1, counts)):
+        another.receive(event)
 
-    assert found == former and former['lastStatus'] == 'ok'
+    assert read_json(names.stage('a')) == former and former['lastStatus'] == 'ok'
 
 
 def test_a_fan_out_that_a_halt_left_unfinished_was_interrupted(tell):
-    found = tell(StageExpanded('a', 2, False), StageEnded('a', 'now', 1, {
-        'ok': 1, 'cancelled': 1}))
+    found = tell(StageExpanded('a', 2, False), ended(task='a[x]', status='ok'),
+                 StageEnded('a', 'now', 1, {'ok': 1, 'cancelled': 1}))
 
     assert (found['lastStatus'], found['tasks']) == ('interrupted', {'ok': 1, 'cancelled': 1})

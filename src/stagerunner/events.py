@@ -67,6 +67,8 @@ class RunStarted(NamedTuple):
     workers: int = 1
     #: Which of the stages fan out over which collection of items.
     collections: Dict[str, str] = {}
+    #: Which of the stages fan out, over how many tasks as far as is known before they begin.
+    fan_outs: Dict[str, int] = {}
 
 
 class StageExpanded(NamedTuple):

@@ -129,11 +129,11 @@ def error_of(task: Task, ended: Exit) -> Tuple[str, str]:
 
 
 def gave_up_waiting(result: Result, waited_s: float, at: str) -> Result:
-    """Return the failure of a task whose stage another run has had for so long."""
+    """Return the failure of a task whose stage another run has had for so long: no attempt."""
     path = stage_lock('', result.task.stage.name).replace('\\', '/')
     error = LockTimeout(f"stage '{result.task.stage.name}'", path, waited_s, result.error)
-    return result._replace(status=BROKEN, started_at=at, error=str(error),
-                           error_class=retry.PERMANENT, exit_code=BUSY_EXIT)
+    return result._replace(status=BROKEN, attempt=0, started_at=at, error=str(error),
+                           error_class=retry.BUSY, exit_code=BUSY_EXIT)
 
 
 def verdict_of(result: Result, spread: float) -> retry.Verdict:

@@ -16,6 +16,9 @@ from stagerunner.records import NamedTuple
 
 TRANSIENT, PERMANENT, UNKNOWN = 'transient', 'permanent', 'unknown'
 
+#: No attempt was made: another run works on the stage.
+BUSY = 'busy'
+
 #: Exit codes with a meaning (sysexits.h; 126 and 127 are the shell's): contract, retry.
 _EXIT_CLASSES = {75: TRANSIENT, 65: PERMANENT, 66: PERMANENT, 77: PERMANENT, 78: PERMANENT,
                  126: PERMANENT, 127: PERMANENT}

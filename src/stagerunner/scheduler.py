@@ -362,8 +362,8 @@ class Scheduler:
             self.settle(entry, result._replace(status=STOPPED,
                                                 started_at=stamp(self.clock.now())))
         elif left <= 0:
-            self.judge(entry, gave_up_waiting(result, self.rules.lock_timeout_s,
-                                              stamp(self.clock.now())))
+            self.settle(entry, gave_up_waiting(result, self.rules.lock_timeout_s,
+                                               stamp(self.clock.now())))
         else:
             self.agenda.pause(entry)
             self._set_timer(min(POLL_S, left), entry.lane)

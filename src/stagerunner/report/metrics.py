@@ -62,6 +62,8 @@ class Metrics(Sink):
             self.started = event
             self.rows = {stage: {'stage': stage, 'status': 'cancelled', 'durationSec': 0.0,
                                  'attempts': 0, 'retries': 0} for stage in event.stages}
+            for stage, n_tasks in event.fan_outs.items():
+                self.rows[stage]['tasks'] = {'total': n_tasks}
         elif isinstance(event, StageExpanded):
             self.rows[event.stage]['tasks'] = {'total': event.tasks}
         elif isinstance(event, StageEnded):
@@ -97,7 +99,10 @@ class Metrics(Sink):
         """Take note of how a task ended; of a fan-out's the first error is kept."""
         row = self.rows[stage_of(event.task)]
         if event.task in self.rows:
-            row['status'] = _STATUS[type(event)]
+            status = row['status'] = _STATUS[type(event)]
+            if 'tasks' in row:
+                # It did not come to its tasks, of which there may be none.
+                row['tasks'][status] = row['tasks']['total']
         if isinstance(event, TaskFailed) and 'error' not in row:
             row.update({'error': event.error, 'class': event.error_class})
 

@@ -27,6 +27,7 @@ from stagerunner.events import TaskStarted
 from stagerunner.events import stage_of
 from stagerunner.files import remove_tree
 from stagerunner.files import write_json
+from stagerunner.retry import BUSY
 from stagerunner.state.names import StateNames
 
 #: So many attempts of a task are kept in its record, the newest ones.
@@ -36,8 +37,9 @@ KEPT_ATTEMPTS = 20
 class StageRecords(Sink):
     """Gathers what happens to each task and writes its record when an attempt ended.
 
-    A skip leaves the record as it is.  It may be thrown away at any time, so
-    it is written as a whole but not flushed.
+    A skip leaves the record as it is, and so does a run that finds the stage
+    busy: whoever holds its lock writes it.  It may be thrown away at any time,
+    so it is written as a whole but not flushed.
     """
 
     def __init__(self, names: StateNames, run_id: str):
@@ -45,6 +47,8 @@ class StageRecords(Sink):
         self.run_id = run_id
         self.reasons: Dict[str, Tuple[Reason, ...]] = {}
         self.attempts: Dict[str, List[AttemptEnded]] = {}
+        #: Stages of which this run has made an attempt.
+        self.attempted: Set[str] = set()
         #: Stages with items, whose tasks have a record only while they fail; and first errors.
         self.with_items: Set[str] = set()
         self.errors: Dict[str, str] = {}
@@ -59,6 +63,7 @@ class StageRecords(Sink):
             self.reasons.setdefault(event.task, event.reasons)
         elif isinstance(event, AttemptEnded):
             self.attempts.setdefault(event.task, []).append(event)
+            self.attempted.add(stage_of(event.task))
             if event.delay_s is not None:
                 self._write(event.task, 'failed', event.duration_s, error=event.error)
         elif isinstance(event, TaskDone) and stage_of(event.task) in self.with_items:
@@ -70,7 +75,8 @@ class StageRecords(Sink):
             self._write(event.task, 'adopted', 0.0, key=event.key, is_staged=False)
         elif isinstance(event, TaskFailed):
             self.errors.setdefault(stage_of(event.task), f'{event.task}: {event.error}')
-            self._write(event.task, 'failed', event.duration_s, error=event.error)
+            if event.error_class != BUSY:
+                self._write(event.task, 'failed', event.duration_s, error=event.error)
         elif isinstance(event, TaskInterrupted):
             self._write(event.task, 'interrupted', event.duration_s, error='interrupted')
 
@@ -87,7 +93,7 @@ class StageRecords(Sink):
 
     def _write_fan_out(self, ended: StageEnded) -> None:
         """Write the record of a stage with many tasks, unless none of them did anything."""
-        if not set(ended.counts) - {'skipped', 'blocked', 'cancelled'}:
+        if ended.stage not in self.attempted:
             return
         is_ok = not set(ended.counts) - {'ok', 'skipped'}
         write_json(self.names.stage(ended.stage), {
