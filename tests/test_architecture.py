@@ -27,8 +27,8 @@ from support import run_process
 #: The rooms of the design.  A module imports from lower numbers only; what comes after the point
 #: is the order inside a level, where a level has one.
 LEVELS = {
-    'records': -1, 'errors': 0, 'clock': 0, 'events': 0, 'sharing': 0, 'strictjson': 0,
-    'wording': 0.5,
+    'records': -1, 'searchpath': 0, 'errors': 0, 'clock': 0, 'events': 0, 'sharing': 0,
+    'strictjson': 0, 'wording': 0.5,
     'files': 1, 'schema': 1, 'retry': 1, 'limits': 1, 'graph': 1, 'placeholders': 1,
     'layout': 1, 'legend': 1, 'blueprint': 2.1, 'report.markup': 1, 'report.drawing': 2,
     'diagram': 4.6, 'report.graphs': 4.7,
@@ -50,7 +50,7 @@ LEVELS = {
     'launch.job': 4, 'launch.boot': 4, 'launch.channel': 4, 'launch.processes': 4,
     'launch.capture': 4.1, 'launch.watch': 4.2, 'launch.ready': 4.1, 'launch.ending': 4.1,
     'launch.keeper': 4.2, 'launch.seed': 4.25, 'launch.posix': 4.3,
-    'launch.linux': 4.4, 'launch.windows': 4.4, 'launch.system': 4.5,
+    'launch.nursery': 4.1, 'launch.linux': 4.4, 'launch.windows': 4.4, 'launch.system': 4.5,
     'fence': 4.1, 'jobs': 4.2,
     'holdings': 4.5, 'cleaning': 4.6, 'adoption': 6,
     'ledger': 4.5, 'facts': 5, 'harvest': 5, 'result': 5, 'commit': 5, 'plan': 5.5,
@@ -141,7 +141,7 @@ OWNED_MODULES = {
     'time': ('clock', 'launch.keeper'),
     # A command is loaded when it is called, by its name.
     'importlib': ('cli',),
-    'subprocess': ('launch.posix', 'launch.linux', 'launch.windows', 'launch.system'),
+    'subprocess': ('launch.posix', 'launch.nursery', 'launch.windows', 'launch.system'),
     'selectors': ('launch.posix',),
     'ctypes': ('launch.windows', 'sharing', 'isolation', 'launch.boot', 'report.terminal'),
     'threading': ('launch.windows', 'ahead', 'sharing', 'limits', 'embedding.papers',
@@ -151,7 +151,8 @@ OWNED_MODULES = {
     'fcntl': ('oslocks', 'locks', 'files'),
     'msvcrt': ('oslocks',),
     'hmac': ('report.chain',),
-    'signal': ('launch.posix', 'launch.linux', 'launch.windows', 'commands.signals', 'retry'),
+    'signal': ('launch.posix', 'launch.linux', 'launch.nursery', 'launch.windows',
+               'commands.signals', 'retry'),
     'argparse': ('parser',),
     'tempfile': ('cli', 'commands.verify'),
     'random': ('cli', 'embedding.retrying', 'work.worker'),

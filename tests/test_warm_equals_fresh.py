@@ -28,13 +28,13 @@ import pytest
 
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
-from stagerunner.environment import python_path
 from stagerunner.imports import load_program
 from stagerunner.launch.capture import Output
 from stagerunner.launch.job import Exit
 from stagerunner.launch.job import Job
 from stagerunner.launch.job import Launcher
 from stagerunner.launch.linux import LinuxLauncher
+from stagerunner.searchpath import python_path
 from support import PATIENCE_S
 from support import clean_environment
 

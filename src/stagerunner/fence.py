@@ -18,10 +18,10 @@ from typing import Tuple
 
 from stagerunner.definition import Resources
 from stagerunner.definition import Stage
-from stagerunner.environment import SOURCE_FOLDER
 from stagerunner.errors import IsolationError
 from stagerunner.launch.job import Fence
 from stagerunner.records import NamedTuple
+from stagerunner.searchpath import SOURCE_FOLDER
 from stagerunner.state.run import not_looked_at
 
 AUTO, STRICT, OFF = 'auto', 'strict', 'off'

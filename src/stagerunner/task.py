@@ -45,7 +45,6 @@ from stagerunner.harvest import Harvester
 from stagerunner.holds import Holds
 from stagerunner.jobs import Order
 from stagerunner.jobs import make_job
-from stagerunner.jobs import start_environment
 from stagerunner.launch.job import INTERRUPTED as ASKED_TO_STOP
 from stagerunner.launch.job import Exit
 from stagerunner.launch.job import Job
@@ -69,6 +68,7 @@ from stagerunner.result import Result
 from stagerunner.result import error_of
 from stagerunner.rollcall import RollCall
 from stagerunner.rollcall import Unchanged
+from stagerunner.searchpath import start_environment
 from stagerunner.shortcut import Shortcut
 from stagerunner.state.marker import Marker
 from stagerunner.state.names import StateNames
