@@ -126,7 +126,7 @@ def explain_refusals(about):
     `about` has its `files`, and the `stage` and `root` that it is told.
 
     The kernel refuses such a call on Linux anyway, with no more than "not permitted"; elsewhere
-    this hook is all there is, and code that wants to gets around it.  Python 3.7 has no such hooks.
+    this hook is all there is, and code that wants to gets around it.  Python 3.7 has no hooks.
     """
     if not hasattr(sys, 'addaudithook'):
         return

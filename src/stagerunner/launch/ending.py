@@ -92,7 +92,7 @@ class Ending:
 
 
 def _has_other_streams():
-    """True when a script put others in their place: that they cannot be flushed is an exit code."""
+    """True when a script put others in place: that they cannot be flushed is an exit code."""
     names = vars(sys)
     return any(names.get(name) is not names.get(f'__{name}__') for name in ('stdout', 'stderr'))
 
