@@ -192,6 +192,7 @@ OWNED_PATTERNS = {
 PRIVATE = {('launch.windows', '_handle'): 'subprocess shows the handle of a process nowhere else',
            ('launch.boot', '_getframe'): 'a hook learns only from it which line was refused',
            ('launch.ready', '_data'): 'the order of variables is in no other place',
+           ('launch.keeper', '_set_native_id'): 'as `threading` does in a fork from 3.13 on',
            ('launch.ending', '_count'): 'the number of threads, without the module for them'}
 
 #: Built-in functions that these modules alone may call.
