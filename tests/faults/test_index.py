@@ -431,6 +431,7 @@ def test_a_run_with_the_index_decides_as_one_without(tmp_path, size):
                     twin.close()
                     # What a run has hashed for one stage it knows for the members of another.
                     assert twin.has_index or not twin.n_passed
-    tally.notes.update(runs=n_runs, passed=n_passed, called=n_called, edits=f'{len(seen)}/{len(EDITS)}')
+    tally.notes.update(runs=n_runs, passed=n_passed, called=n_called,
+                       edits=f'{len(seen)}/{len(EDITS)}')
     tally.conclude()
     assert n_passed > 2 * size and n_called > size
