@@ -233,8 +233,7 @@ def test_a_limit_ends_it_when_all_of_them_are_finished(feeds):
     members = feed.take(4)
 
     assert len(members) == 2 and not feed.is_over()
-    for member in members:
-        feed.finish(member)
+    feed.finish(members)
     assert feed.is_over() and feed.take(4) == []
 
 
@@ -244,11 +243,11 @@ def test_draining_ends_when_nothing_is_left_and_waits_for_what_others_hold(feeds
     theirs, = other.take(1)
     feed = feeds.make(drains=True)
     mine, = feed.take(4)
-    feed.finish(mine)
+    feed.finish([mine])
 
     clock.advance(2)
     assert feed.take(4) == [] and not feed.is_over()
-    other.finish(theirs)
+    other.finish([theirs])
     clock.advance(2)
     assert feed.take(4) == [] and feed.is_over()
 
@@ -279,7 +278,7 @@ def test_leases_are_kept_as_long_as_somebody_asks_in_time(feeds, clock):
 
     assert clock.monotonic() - 1000 == pytest.approx(200)
     assert feeds.make('other').take(1) == []
-    assert feed.finish(member).outcome == 'skipped'
+    assert feed.finish([member])[0].outcome == 'skipped'
 
 
 def test_a_lease_is_prolonged_three_times_while_it_lasts(feeds):
@@ -303,9 +302,9 @@ def test_what_was_lost_is_told_once_and_is_not_finished(feeds, clock):
 
     assert feed.lost() == [mine] and feed.lost() == []
     assert mine.is_lost and not feed.is_ours('a')
-    assert feed.finish(mine).outcome == 'lost'
+    assert feed.finish([mine])[0].outcome == 'lost'
     assert feeds.queue.refused() == 0
-    assert (other.finish(theirs).outcome, feeds.state('a')) == ('done', ('done', 2))
+    assert (other.finish([theirs])[0].outcome, feeds.state('a')) == ('done', ('done', 2))
 
 
 def test_an_entry_is_ours_while_its_lease_lasts_and_after_that_if_the_queue_says_so(feeds, clock):
@@ -328,7 +327,7 @@ def test_a_finish_that_comes_too_late_is_refused(feeds, clock):
     clock.advance(31)
     feeds.make('other').take(1)
 
-    assert feed.finish(member).outcome == 'lost'
+    assert feed.finish([member])[0].outcome == 'lost'
     assert feeds.queue.refused() == 1 and feed.counts == {'lost': 1}
 
 
@@ -404,7 +403,7 @@ def test_entries_are_finished_as_concluded(feeds, task):
     failed.failure = failure(task)
     stopped.is_cut_short = True
 
-    ended = [feed.finish(member) for member in (done, retried, failed, stopped)]
+    ended = feed.finish([done, retried, failed, stopped])
 
     assert [(event.outcome, event.error, event.delay_s) for event in ended] == [
         ('done', None, None), ('retry', 'work: exit code 65', 5.0),

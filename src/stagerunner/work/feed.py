@@ -46,6 +46,7 @@ from stagerunner.result import SKIPPED
 from stagerunner.result import Result
 from stagerunner.settings import QueueSettings
 from stagerunner.state.run import is_dead
+from stagerunner.work.entries import FINISHED
 from stagerunner.work.store import WorkQueue
 
 #: How an entry can leave this run beside the ways in which it is finished.
@@ -294,25 +295,34 @@ class QueueFeed(Intake):
     def verdict(self, member: Member, result: Result) -> retry.Verdict:
         return verdict_of(result, member.attempt, self.settings, self.spread())
 
-    def finish(self, member: Member) -> EntryEnded:
-        held = self.held.pop(member.name)
-        ends = Conclusion(LOST) if member.is_lost else conclude(member)
-        try:
-            self._finish(held, ends)
-        except LeaseLost:
-            ends = Conclusion(LOST)
-        self.counts[ends.outcome] = self.counts.get(ends.outcome, 0) + 1
-        return EntryEnded(member.name, stamp(self.clock.now()), member.attempt, ends.outcome,
-                          ends.error, ends.delay_s if ends.outcome == RETRY else None)
+    def finish(self, members: Sequence[Member]) -> Sequence[Event]:
+        """Finish entries by what came of their tasks; those that are through in one go."""
+        ends = {member.name: Conclusion(LOST) if member.is_lost else conclude(member)
+                for member in members}
+        lost = self.queue.ack_many([
+            {'id': self.held[name].id, 'token': self.held[name].token, 'outcome': end.outcome,
+             'last_error': end.error}
+            for name, end in ends.items() if end.outcome in FINISHED])
+        return [self._ended(member, self._let_go(member.name, ends[member.name], lost))
+                for member in members]
 
-    def _finish(self, held: _Held, ends: Conclusion) -> None:
-        if ends.outcome == HANDED_BACK:
-            self.queue.hand_back(held.id, held.token)
-        elif ends.outcome == RETRY:
-            self.queue.fail_and_retry(held.id, ends.delay_s, self.settings.max_job_attempts,
-                                      ends.error, held.token)
-        elif ends.outcome != LOST:
-            self.queue.ack(held.id, ends.outcome, ends.error, held.token)
+    def _let_go(self, name: str, end: Conclusion, lost: Sequence[int]) -> Conclusion:
+        """Hold an entry no more, which is not through or finished already; return its end."""
+        held = self.held.pop(name)
+        try:
+            if end.outcome == HANDED_BACK:
+                self.queue.hand_back(held.id, held.token)
+            elif end.outcome == RETRY:
+                self.queue.fail_and_retry(held.id, end.delay_s, self.settings.max_job_attempts,
+                                          end.error, held.token)
+        except LeaseLost:
+            return Conclusion(LOST)
+        return Conclusion(LOST) if held.id in lost else end
+
+    def _ended(self, member: Member, end: Conclusion) -> EntryEnded:
+        self.counts[end.outcome] = self.counts.get(end.outcome, 0) + 1
+        return EntryEnded(member.name, stamp(self.clock.now()), member.attempt, end.outcome,
+                          end.error, end.delay_s if end.outcome == RETRY else None)
 
     def news(self) -> List[Event]:
         """Return the counts of the queue, at most once a second, when they have changed.
