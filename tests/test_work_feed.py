@@ -357,6 +357,56 @@ def test_leases_of_a_run_that_is_dead_are_not_waited_for(feeds):
     assert [(member.name, member.attempt) for member in feeds.make('w').take(2)] == [('b', 2)]
 
 
+def test_what_may_have_killed_its_runners_has_its_last_attempt_alone(feeds):
+    """Two runners died with all three in hand; only one of these can be to blame for the next."""
+    feeds.put(*'abc')
+    for name in ('first', 'second'):
+        assert len(feeds.make(name, is_alive=False).take(4)) == 3
+    feeds.put('new', priority=1)
+    feed = feeds.make()
+
+    alone, = feed.take(4)
+    assert (alone.name, alone.attempt) == ('a', 3)
+    assert [feeds.state(name) for name in ('b', 'c', 'new')] == [
+        ('queued', 2), ('queued', 2), ('queued', 0)]
+    assert feed.take(4) == []
+
+    feed.finish([alone])
+    assert [member.name for member in feed.take(4)] == ['b']
+    # Another one dies of it.
+    feeds.alive.pop().release()
+    heir = feeds.make('heir')
+    assert [member.name for member in heir.take(4)] == ['c']
+    assert [feeds.state(name)[0] for name in 'abc'] == ['done', 'error', 'in_progress']
+
+
+def test_what_may_have_killed_its_runners_waits_until_nothing_else_is_in_hand(feeds, clock):
+    feeds.put('a')
+    for name in ('first', 'second'):
+        feeds.make(name, is_alive=False).take(1)
+    feeds.put('new', 'newer', priority=1)
+    feed = feeds.make()
+    new, = feed.take(1)
+
+    assert feed.take(3) == []
+    assert [feeds.state(name) for name in ('a', 'newer')] == [('queued', 2), ('queued', 0)]
+    clock.advance(2)
+    assert feed.take(3) == []
+    feed.finish([new])
+    assert [member.name for member in feed.take(3)] == ['a']
+
+
+def test_an_entry_that_failed_by_itself_is_no_suspect(feeds, task):
+    feeds.put('a', 'b')
+    feeds.settings = SETTINGS._replace(max_job_attempts=2)
+    feed = feeds.make()
+    for member in feed.take(2):
+        member.delay_s = 0.0
+        feed.finish([settle(member, failure(task, TRANSIENT))])
+
+    assert [(member.name, member.attempt) for member in feed.take(2)] == [('a', 2), ('b', 2)]
+
+
 def test_a_run_whose_id_is_used_again_is_dead(feeds):
     feeds.put('a')
     feeds.make('w').take(1)

@@ -180,6 +180,8 @@ class QueueFeed(Intake):
         self.just_lost: List[Member] = []
         self.n_leased = 0
         self.is_drained = False
+        #: Something is to be worked on beside nothing else (`_choose`).
+        self.is_wary = False
         #: How many entries left this run in which way.
         self.counts: Dict[str, int] = {}
         self.pause_s = _SOON_S
@@ -199,8 +201,8 @@ class QueueFeed(Intake):
         if now >= self.bury_s:
             self.bury_s = now + _BURY_S
             self._bury_the_dead()
-        jobs = self.queue.lease(self.runner.name, n, self.settings.lease_ttl_seconds,
-                                self.settings.max_job_attempts)
+        jobs = self._choose(self.queue.lease(
+            self.runner.name, n, self.settings.lease_ttl_seconds, self.settings.max_job_attempts))
         members = [member for member in (self._hold(job, now) for job in jobs)
                    if member is not None]
         self.has_told = self.has_told and not members
@@ -209,6 +211,26 @@ class QueueFeed(Intake):
         if not (jobs or self.held) and self.asked.drains:
             self.is_drained = self._is_empty()
         return members
+
+    def _choose(self, jobs: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """Let an entry have its last attempt alone when a runner died, or hung, of an earlier one.
+
+        One of those that the runner had in hand was to blame, and would else
+        take the others along into `error`.
+        """
+        suspects = [job for job in jobs if self._is_suspect(job)]
+        self.is_wary = bool(suspects)
+        if not suspects:
+            return jobs
+        chosen = [] if self.held else suspects[:1]
+        for job in jobs:
+            if job not in chosen:
+                self.queue.hand_back(job['id'], job['token'])
+        return chosen
+
+    def _is_suspect(self, job: Mapping[str, Any]) -> bool:
+        return 1 < job['attempts'] >= self.settings.max_job_attempts and any(
+            attempt.outcome == 'lost' for attempt in self.queue.attempts(job['id']))
 
     def _bury_the_dead(self) -> None:
         """Wait for no lease of a run that is known to be dead: nobody holds the lock of its id.
@@ -225,7 +247,7 @@ class QueueFeed(Intake):
 
     def _appetite(self, room: int) -> int:
         """Return how many entries to ask for: no more than can be begun, or soon."""
-        n = min(room, 2 * self.asked.workers - len(self.held))
+        n = 0 if self.is_wary and self.held else min(room, 2 * self.asked.workers - len(self.held))
         if self.asked.limit is not None:
             n = min(n, self.asked.limit - self.n_leased)
         return 0 if self.is_drained else max(0, n)
