@@ -142,7 +142,22 @@ class Digests(Scanner):
         found = try_stat(path)
         if found is None or not stat.S_ISREG(found.st_mode) or found.st_size < LARGE:
             return False
-        return list(stat_of(found)) != self.known.get(path, [])[:4]
+        return not self._is_known(path, found)
+
+    def _is_known(self, path: str, found: os.stat_result) -> bool:
+        known = self.fresh.get(path) or self.known.get(path, [])
+        return list(stat_of(found)) == known[:4]
+
+    def are_at_hand(self, paths: Iterable[str]) -> bool:
+        """True for files of which no more than a little has to be read to tell their digests."""
+        unread = 0
+        for path in paths:
+            found = try_stat(path)
+            if found is None or not stat.S_ISREG(found.st_mode):
+                return False
+            if not self._is_known(path, found):
+                unread += found.st_size
+        return unread < LARGE
 
     def close(self) -> None:
         """End what was begun and nobody asked for."""
