@@ -5,7 +5,9 @@
 
 Everything happens in a temporary folder, with the standard library alone.  The
 floor is a table, an index and two statements per entry, without tokens, counts,
-history or delays; both commit with `synchronous=FULL`.
+history or delays.  With both, each commit is on the disk before it is told: the
+floor has `synchronous=FULL`, the queue flushes the same file when others may
+write again already.
 """
 
 from __future__ import annotations

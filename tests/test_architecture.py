@@ -27,8 +27,8 @@ from support import run_process
 #: The rooms of the design.  A module imports from lower numbers only; what comes after the point
 #: is the order inside a level, where a level has one.
 LEVELS = {
-    'records': -1, 'errors': 0, 'clock': 0, 'events': 0, 'sharing': 0, 'strictjson': 0,
-    'wording': 0.5,
+    'records': -1, 'searchpath': 0, 'errors': 0, 'clock': 0, 'events': 0, 'sharing': 0,
+    'strictjson': 0, 'wording': 0.5,
     'files': 1, 'schema': 1, 'retry': 1, 'limits': 1, 'graph': 1, 'placeholders': 1,
     'layout': 1, 'legend': 1, 'blueprint': 2.1, 'report.markup': 1, 'report.drawing': 2,
     'diagram': 4.6, 'report.graphs': 4.7,
@@ -40,7 +40,7 @@ LEVELS = {
     'imports': 1.5, 'spelling': 1.5, 'documents': 1.5, 'keys': 1.55, 'rules': 1.6,
     'oslocks': 1.9, 'health': 2, 'locks': 2, 'definition': 2, 'offline': 2, 'processor': 2,
     'report.metrics': 2.6, 'isolation': 2, 'flushing': 2.5, 'settings': 2,
-    'producers': 2.5, 'state.names': 3, 'items': 3.2, 'workspace': 3, 'database': 3,
+    'producers': 2.5, 'state.names': 3, 'items': 3.2, 'workspace': 3, 'journal': 2, 'database': 3,
     'state.run': 3.5, 'state.stage': 3.5, 'state.marker': 3.5, 'state.checkpoint': 3.5,
     'environment': 3.5, 'state.lines': 3, 'state.items': 3.6, 'state.history': 3.6, 'buckets': 3.5,
     'state.entries': 3, 'state.snapshots': 3.2,
@@ -50,7 +50,7 @@ LEVELS = {
     'launch.job': 4, 'launch.boot': 4, 'launch.channel': 4, 'launch.processes': 4,
     'launch.capture': 4.1, 'launch.watch': 4.2, 'launch.ready': 4.1, 'launch.ending': 4.1,
     'launch.keeper': 4.2, 'launch.seed': 4.25, 'launch.posix': 4.3,
-    'launch.linux': 4.4, 'launch.windows': 4.4, 'launch.system': 4.5,
+    'launch.nursery': 4.1, 'launch.linux': 4.4, 'launch.windows': 4.4, 'launch.system': 4.5,
     'fence': 4.1, 'jobs': 4.2,
     'holdings': 4.5, 'cleaning': 4.6, 'adoption': 6,
     'ledger': 4.5, 'facts': 5, 'harvest': 5, 'result': 5, 'commit': 5, 'plan': 5.5,
@@ -141,7 +141,7 @@ OWNED_MODULES = {
     'time': ('clock', 'launch.keeper'),
     # A command is loaded when it is called, by its name.
     'importlib': ('cli',),
-    'subprocess': ('launch.posix', 'launch.linux', 'launch.windows', 'launch.system'),
+    'subprocess': ('launch.posix', 'launch.nursery', 'launch.windows', 'launch.system'),
     'selectors': ('launch.posix',),
     'ctypes': ('launch.windows', 'sharing', 'isolation', 'launch.boot', 'report.terminal'),
     'threading': ('launch.windows', 'ahead', 'sharing', 'limits', 'embedding.papers',
@@ -151,7 +151,8 @@ OWNED_MODULES = {
     'fcntl': ('oslocks', 'locks', 'files'),
     'msvcrt': ('oslocks',),
     'hmac': ('report.chain',),
-    'signal': ('launch.posix', 'launch.linux', 'launch.windows', 'commands.signals', 'retry'),
+    'signal': ('launch.posix', 'launch.linux', 'launch.nursery', 'launch.windows',
+               'commands.signals', 'retry'),
     'argparse': ('parser',),
     'tempfile': ('cli', 'commands.verify'),
     'random': ('cli', 'embedding.retrying', 'work.worker'),
@@ -166,7 +167,9 @@ OWNED_NAMES = {
     # Windows: renaming a folder to itself tells whether somebody has it open.
     'os.rename': ('sharing',),
     # What a processor commits has to be on the disk before the runner hears of it.
-    'os.fsync': ('files', 'processor'),
+    'os.fsync': ('files', 'processor', 'journal'),
+    # What SQLite leaves to be flushed, in the one file where times need not be flushed too.
+    'os.fdatasync': ('journal',),
     'os.truncate': ('resume',),
     'os.unlink': ('sharing', 'locks'),
     # How a run is listened to belongs to the command, what a signal is called to `retry`.
@@ -177,7 +180,7 @@ OWNED_NAMES = {
 
 #: The same for many names at once.
 OWNED_PATTERNS = {
-    r'os\.(link|symlink|remove|removedirs|fdatasync|sync)': (),
+    r'os\.(link|symlink|remove|removedirs|sync)': (),
     r'os\.(chdir|_exit)': ('launch.keeper', 'launch.ready', 'launch.ending', 'isolation'),
     r'os\.(fork\w*|kill|killpg|wait\w*|system|popen|exec\w+|spawn\w+|posix_spawn\w*|pidfd_open'
     r'|abort|setsid|setpgid)': ('isolation', *_LAUNCH),
@@ -189,6 +192,7 @@ OWNED_PATTERNS = {
 PRIVATE = {('launch.windows', '_handle'): 'subprocess shows the handle of a process nowhere else',
            ('launch.boot', '_getframe'): 'a hook learns only from it which line was refused',
            ('launch.ready', '_data'): 'the order of variables is in no other place',
+           ('launch.keeper', '_set_native_id'): 'as `threading` does in a fork from 3.13 on',
            ('launch.ending', '_count'): 'the number of threads, without the module for them'}
 
 #: Built-in functions that these modules alone may call.

@@ -285,13 +285,13 @@ def test_a_fault_of_the_whole_is_told(document, lines):
     assert faults(document) == lines
 
 
-def test_the_nearest_key_is_suggested():
+def test_a_key_with_a_slip_is_one_fault_with_the_nearest_key_also_where_that_is_required():
     found = dict(stage(), outputdir='x')
-    del found['outputDir']
+    del found['outputDir'], found['name']
 
     assert faults(pipeline(found)) == [
         "f: stages[0]: unknown key 'outputdir', did you mean 'outputDir'?",
-        "f: stages[0]: key 'outputDir' is missing"]
+        "f: stages[0]: key 'name' is missing"]
 
 
 # -- rules across stages -------------------------------------------------------------
@@ -362,5 +362,4 @@ def test_all_faults_are_told_in_one_go_in_the_order_of_the_file():
         'choose another folder',
         "f: stages[3].name: 'OK' is the name of stages[2] too but for the case of its letters",
         "f: stages[3].params: duplicate key 'a'",
-        "f: unknown key 'nmae', did you mean 'name'?",
-        "f: key 'name' is missing"]
+        "f: unknown key 'nmae', did you mean 'name'?"]

@@ -138,6 +138,12 @@ def test_json_is_an_object_per_stage(several, main):
 
 
 @pytest.mark.integration
+def test_two_forms_of_a_graph_at_once_are_refused(several, main):
+    assert main('graph', '--json', '--format', 'dot', '--pipeline', several.pipeline_file) == (
+        2, '', '--format dot and --json are two forms; leave one out\n')
+
+
+@pytest.mark.integration
 def test_a_graph_changes_nothing(several, main):
     before = several.tree()
 

@@ -6,11 +6,11 @@ import os
 import pytest
 
 from stagerunner.definition import parse
-from stagerunner.environment import SOURCE_FOLDER
 from stagerunner.environment import Given
 from stagerunner.environment import local_folders
-from stagerunner.environment import python_path
 from stagerunner.environment import variables
+from stagerunner.searchpath import SOURCE_FOLDER
+from stagerunner.searchpath import python_path
 from support import SOURCE
 from support import stage
 

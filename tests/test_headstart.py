@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -257,6 +258,16 @@ def test_a_stage_that_cannot_be_started_fails_in_its_turn(sequence):
     assert sequence.run() == 1
 
     assert sequence.told() == ['run a', 'done a', 'run b', 'failed b', 'cancelled c']
+
+
+def test_a_state_that_cannot_be_read_is_met_when_the_one_before_is_told(sequence):
+    newer = json.dumps({'format': 99, 'task': 'b'})
+    sequence.workspace.write('out/b/.b.done', newer)
+
+    assert sequence.run() == 5
+
+    assert sequence.told() == ['run a', 'done a', 'failed b', 'cancelled c']
+    assert (sequence.workspace.root / 'out/b/.b.done').read_text() == newer
 
 
 def test_a_warning_of_what_was_set_aside_is_told_whatever_comes_of_the_stage(sequence):

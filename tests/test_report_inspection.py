@@ -267,6 +267,37 @@ def test_what_was_done_to_the_journal_of_heads_is_found(names, how, fault):
     assert faults(names)[0].startswith(f'state/audit_head.jsonl{fault}')
 
 
+def changed(lines, *numbers):
+    return [line.replace(b'schema', b'Schema') if number in numbers else line
+            for number, line in enumerate(lines, 1)]
+
+
+@pytest.mark.parametrize(('how', 'numbers'), [
+    (lambda a: changed(a, 2, 5), [2, 5]),
+    (lambda a: [a[0], b'x\n', *a[1:4], b'y\n', *a[4:]], [2, 6]),
+    (lambda a: [*a[1:4], *a[5:]], [1, 4]),
+    (lambda a: [*changed(a, 2)[:2], a[3], a[2], *a[4:]], [2, 4, 5]),
+    (lambda a: [*changed(a, 2), a[0][:-9]], [2]),
+], ids=['changed', 'added', 'removed', 'swapped', 'torn'])
+def test_every_bad_line_of_the_journal_of_heads_is_named(names, how, numbers):
+    """It holds all runs: who repairs, or accuses, needs the whole extent."""
+    for run_id in ('r1', 'r2', 'r3'):
+        run(names, run_id)
+    change(names.audit_head(), how)
+
+    assert [finding.line for finding in inspect(names).findings
+            if finding.file == 'state/audit_head.jsonl'] == numbers
+
+
+def test_of_very_many_bad_lines_the_first_are_named_and_the_others_counted(names):
+    run(names)
+    change(names.audit_head(), lambda lines: [*lines, *[b'x\n'] * 50])
+
+    found = inspect(names).findings
+    assert [finding.line for finding in found] == [*range(3, 23), 0]
+    assert str(found[-1]) == 'state/audit_head.jsonl: 30 more lines are bad'
+
+
 def test_without_the_journal_no_run_is_known(names):
     run(names)
     os.unlink(names.audit_head())
@@ -318,7 +349,7 @@ def test_with_the_key_all_is_sound_and_without_it_the_rest_is_checked(names):
     assert faults(names, key=KEY) == faults(names) == []
     assert inspect(names).is_unchecked and not inspect(names, key=KEY).is_unchecked
     assert faults(names, key=Key(b'another key, also long')) == [
-        'state/audit_head.jsonl:3: was not written with this key']
+        f'state/audit_head.jsonl:{line}: was not written with this key' for line in (3, 4)]
 
 
 def test_who_has_no_key_cannot_write_anything_anew(names):
@@ -335,7 +366,8 @@ def test_after_the_first_entry_with_a_key_there_is_none_without(names):
     run(names, 'r2')
 
     assert faults(names) == []
-    assert faults(names, key=KEY) == ['state/audit_head.jsonl:3: was written without the key']
+    assert faults(names, key=KEY) == [
+        f'state/audit_head.jsonl:{line}: was written without the key' for line in (3, 4)]
 
 
 def test_an_audit_without_any_code_is_not_sound_for_who_has_the_key(names):

@@ -160,7 +160,7 @@ def test_many_skips_at_once_are_counted_and_printed():
 
 
 def test_the_slowest_tasks_are_shown_and_no_more_than_five():
-    show = Show().tell(STARTED, StageExpanded('z', 20))
+    show = Show().tell(STARTED._replace(workers=8), StageExpanded('z', 20))
     for number in range(8):
         show.tell(started(f'z[{number}]', attempt=1 + number % 2))
         show.clock.advance(10.0)

@@ -93,8 +93,16 @@ def test_an_attempt_that_is_tried_again_waits_until_it_is():
     assert tally.slowest(5) == [Running('a', 107.0, 2)]
 
 
+def test_no_more_tasks_run_than_there_are_workers():
+    """The slot of one that ended is taken by another one before it is told to be done."""
+    tally = tell(begun(*'abcde', workers=2), *(started(name) for name in 'abc'))
+
+    assert tally.counts() == Counts(5, 0, 2, 3, 0, 0)
+    assert len(tally.slowest(9)) == 2
+
+
 def test_the_longest_running_come_first_and_a_resumed_one_knows_its_line():
-    tally = tell(begun('a', 'b', 'c'), started('b'))
+    tally = tell(begun('a', 'b', 'c', workers=3), started('b'))
     tell(tally, started('a'), TaskResumed('a', 150, ''), at=101.0)
     tell(tally, started('c'), at=102.0)
 

@@ -12,11 +12,8 @@ from typing import Tuple
 from stagerunner.definition import Stage
 from stagerunner.keys import RESERVED_PREFIX
 from stagerunner.records import NamedTuple
-
-#: The folder that holds the package: appended to PYTHONPATH of Python processors,
-#: so that `from stagerunner.processor import …` works in them.
-SOURCE_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
+from stagerunner.searchpath import SOURCE_FOLDER
+from stagerunner.searchpath import python_path
 
 #: What a stage with `cleanEnv` still inherits (contract, env).
 _KEPT = ('PATH', 'HOME', 'LANG', 'TMPDIR')
@@ -120,11 +117,6 @@ def _declared(stage: Stage) -> Dict[str, str]:
     if os.name == 'nt':
         return {name.upper(): value for name, value in stage.env.items()}
     return stage.env
-
-
-def python_path(given: Optional[str]) -> str:
-    """Return a search path with the runner's own folder at its end."""
-    return os.pathsep.join([given, SOURCE_FOLDER] if given else [SOURCE_FOLDER])
 
 
 def _pipeline_variables(given: Given) -> Dict[str, str]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import Dict
 from typing import Mapping
 from typing import Optional
 from typing import Tuple
 
 from stagerunner.environment import Given
-from stagerunner.environment import python_path
 from stagerunner.environment import secrets
 from stagerunner.environment import variables
 from stagerunner.fence import Surroundings
@@ -71,8 +69,3 @@ def _given(order: Order) -> Given:
         progress_path=names.progress(task.name), retry_path=names.retry(task.name),
         temporary_dir=os.path.join(task.aside, 'tmp') if task.stage.has_declared_files else None,
         job=task.job, item=(task.item.id, task.item.path) if task.item is not None else None)
-
-
-def start_environment(inherited: Mapping[str, str]) -> Dict[str, str]:
-    """Return the environment in which most Python processors of a run are going to start."""
-    return dict(inherited, PYTHONPATH=python_path(inherited.get('PYTHONPATH')))

@@ -30,7 +30,6 @@ from stagerunner.holdings import Holding
 from stagerunner.inventory import check
 from stagerunner.jobs import Order
 from stagerunner.jobs import make_job
-from stagerunner.jobs import start_environment
 from stagerunner.launch.job import INTERRUPTED
 from stagerunner.launch.job import Exit
 from stagerunner.launch.job import Job
@@ -40,6 +39,7 @@ from stagerunner.publish import private_folder
 from stagerunner.publish import written_files
 from stagerunner.records import NamedTuple
 from stagerunner.result import error_of
+from stagerunner.searchpath import start_environment
 from stagerunner.state.marker import Marker
 from stagerunner.state.names import AsideNames
 from stagerunner.tasks import Task

@@ -27,7 +27,6 @@ from stagerunner.fence import OFF
 from stagerunner.fingerprint import Digests
 from stagerunner.hooks import Caller
 from stagerunner.hooks import Hooks
-from stagerunner.jobs import start_environment
 from stagerunner.launch.job import Launcher
 from stagerunner.ledger import Ledger
 from stagerunner.permits import Permits
@@ -39,6 +38,7 @@ from stagerunner.rehearsal import Rehearsal
 from stagerunner.report.chain import Key
 from stagerunner.scheduler import Rules
 from stagerunner.scheduler import Scheduler
+from stagerunner.searchpath import start_environment
 from stagerunner.selection import Staleness
 from stagerunner.selection import Wanted
 from stagerunner.selection import select
@@ -51,6 +51,7 @@ from stagerunner.source import Means
 from stagerunner.source import Source
 from stagerunner.source import warn_of_queue
 from stagerunner.standing import Standing
+from stagerunner.state.marker import marker_path
 from stagerunner.state.names import StateNames
 from stagerunner.task import Attempts
 from stagerunner.task import Setting
@@ -82,12 +83,6 @@ class Request(NamedTuple):
     groups: Sequence[Group] = ()
     #: What the records of the audit are authenticated with.
     audit_key: Optional[Key] = None
-
-    @property
-    def is_going_to_work(self) -> bool:
-        """False where as far as is known there is nothing to be done."""
-        found = self.standing
-        return found is None or found.known is None or bool(found.changed())
 
 
 class Parts(NamedTuple):
@@ -200,7 +195,7 @@ def _run_tasks(request: Request, parts: Parts, occasion: Occasion, emit: Broadca
               request.circuit_breaker), parts.spread, emit.idle))
     staleness = Staleness(observer, emit)
     try:
-        if request.is_going_to_work and request.isolation != OFF:
+        if request.isolation != OFF and _is_sure_of_work(request, selection.groups):
             # It takes a while to be ready, and there is enough to be done meanwhile.
             parts.launcher.prepare(request.python, start_environment(parts.environment))
         expand_known(selection.groups)
@@ -232,6 +227,15 @@ def _run_tasks(request: Request, parts: Parts, occasion: Occasion, emit: Broadca
         if register is not None:
             register.write()
         observer.digests.save()
+
+
+def _is_sure_of_work(request: Request, groups: Sequence[Group]) -> bool:
+    """True where a glance tells that a stage has to run; false is no answer."""
+    standing = request.standing
+    return any((standing is None or not standing.is_unchanged(group.position))
+               and (standing is not None and standing.has_moved(group.position)
+                    or not os.path.lexists(marker_path(group.home, group.stage_name)))
+               for group in groups)
 
 
 def _inputs(request: Request, groups: Sequence[Group]) -> Iterator[str]:

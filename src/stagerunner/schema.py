@@ -101,11 +101,17 @@ def describe(value: Any) -> str:
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """Return a suggestion to append to a message about an unknown name, or nothing."""
+    close = closest(name, known)
+    return f", did you mean '{close}'?" if close else ''
+
+
+def closest(name: str, known: Sequence[str]) -> str:
+    """Return the known name that is spelled most like `name`, '' when none is."""
     import difflib
 
     folded = {key.lower(): key for key in known}
     close = difflib.get_close_matches(name.lower(), list(folded), 1, 0.6)
-    return f", did you mean '{folded[close[0]]}'?" if close else ''
+    return folded[close[0]] if close else ''
 
 
 class Checker:
@@ -302,6 +308,7 @@ class Record(Checker):
         if not _is_object(value, where, faults):
             return {}
         result = {}
+        meant = set()
         for key, entry in value.items():
             main = self.spellings.get(key, key)
             if main in self.keys:
@@ -310,14 +317,15 @@ class Record(Checker):
                                                f'give one of them', key))
                 result[main] = self.keys[main].checker.check(entry, where + (key,), faults)
             else:
-                faults.append(Fault(where, self._unknown(key), key))
+                known = list(self.keys)
+                meant.add(closest(key, known))
+                faults.append(Fault(where, f'unknown key {describe(key)}{nearest(key, known)}',
+                                    key))
         for key, rule in self.keys.items():
-            if rule.required and key not in value:
+            # Of one that is there with a slip in it enough is said.
+            if rule.required and key not in value and key not in meant:
                 faults.append(Fault(where, f"key '{key}' is missing", key))
         return result
-
-    def _unknown(self, key: str) -> str:
-        return f'unknown key {describe(key)}{nearest(key, list(self.keys))}'
 
     def complete(self, given: Dict[str, Any]) -> Dict[str, Any]:
         """Return `given` with the default of every key that is not in it."""

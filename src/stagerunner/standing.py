@@ -159,6 +159,12 @@ class Standing:
         self.passed[position] = 1
         return True
 
+    def has_moved(self, position: int) -> bool:
+        """True for a stage that was verified before and does not stand any more."""
+        known = self.known
+        return (known is not None and known.rows[position] is not None
+                and not self.is_unchanged(position))
+
     def changed(self) -> List[int]:
         """Return the positions of all stages that are not unchanged."""
         known = self.known

@@ -25,6 +25,7 @@ from stagerunner.commit import complete
 from stagerunner.commit import write_item
 from stagerunner.definition import Stage
 from stagerunner.errors import FAILED
+from stagerunner.errors import IsolationError
 from stagerunner.errors import RunnerError
 from stagerunner.errors import StageError
 from stagerunner.events import Event
@@ -44,10 +45,11 @@ from stagerunner.headstart import HeadStart
 from stagerunner.holds import Holds
 from stagerunner.jobs import Order
 from stagerunner.jobs import make_job
-from stagerunner.jobs import start_environment
 from stagerunner.launch.job import INTERRUPTED as ASKED_TO_STOP
 from stagerunner.launch.job import Job
 from stagerunner.launch.job import Launcher
+from stagerunner.launch.watch import not_started
+from stagerunner.launch.watch import start_fault
 from stagerunner.ledger import Claims
 from stagerunner.locks import Lock
 from stagerunner.locks import holder_of
@@ -68,6 +70,7 @@ from stagerunner.result import Performer
 from stagerunner.result import Result
 from stagerunner.rollcall import RollCall
 from stagerunner.rollcall import Unchanged
+from stagerunner.searchpath import start_environment
 from stagerunner.shortcut import Shortcut
 from stagerunner.state.marker import Marker
 from stagerunner.state.names import StateNames
@@ -124,7 +127,11 @@ class Attempts(Performer):
     def require_isolation(self) -> None:
         """Raise `IsolationError` when what the mode demands cannot be had; starts nothing."""
         if self.setting.isolation == STRICT:
-            self._look_at_fence(is_python=True)
+            try:
+                self._look_at_fence(is_python=True)
+            except OSError as error:
+                raise IsolationError(f'--isolation strict: no process can be started: '
+                                     f'{start_fault(error)}; nothing was started') from error
             self.surroundings.check_strict(self._stages)
 
     def _look_at_fence(self, is_python: bool) -> None:
@@ -202,20 +209,24 @@ class Attempts(Performer):
         if isinstance(grant, Shortage):
             return self.holds.refused(task, attempt, grant)
         try:
-            return self._launch(task, attempt, lock, facts, decision, grant)
+            return self._set_out(task, attempt, lock, facts, decision, grant)
         finally:
             if grant is not None and task.name not in self.under_way:
                 grant.release()
 
-    def _launch(self, task: Task, attempt: int, lock: Lock, facts: Facts, decision: Decision,
-                grant: Optional[Grant]) -> Optional[Result]:
+    def _set_out(self, task: Task, attempt: int, lock: Lock, facts: Facts, decision: Decision,
+                 grant: Optional[Grant]) -> Optional[Result]:
         now = stamp(self.clock.now())
         self.ground.warn(task, facts)
         self.emit(TaskStarted(task.name, now, attempt, decision.reasons))
         self.holds.note(task, now)
         private, made_ns = self.ground.lay(task, attempt, facts, decision)
         under_way = Attempt(task, attempt, lock, facts, decision, private, made_ns, now, grant)
-        ended = self.launcher.start(self._job(under_way))
+        try:
+            ended = self.launcher.start(self._job(under_way))
+        except OSError as error:
+            # What starts processors cannot be started itself.
+            ended = not_started(task.name, error)
         if ended is not None:
             return self.finisher.judge(under_way, ended)
         self.under_way[task.name] = under_way
@@ -234,9 +245,16 @@ class Attempts(Performer):
         if group is None or self.shortcut is not None and self.shortcut.stands(group):
             return
         task = group.task(0)
-        lock = self.holds.take(task)
-        if lock is None:
-            return
+        try:
+            lock = self.holds.take(task)
+            if lock is not None:
+                self._begin_early(task, lock)
+        except (OSError, RunnerError):
+            self.next.forget()
+        finally:
+            self.next.go_on()
+
+    def _begin_early(self, task: Task, lock: Lock) -> None:
         facts = self.observer.observe(task)
         decision = self._decide(task, facts)
         if decision.action == SKIP or facts.trouble:
@@ -244,13 +262,8 @@ class Attempts(Performer):
         if self.shortcut is not None:
             self.shortcut.forget(task)
         self.next.hold_back(task)
-        try:
-            if self._launch(task, 1, lock, facts, decision, None) is not None:
-                self.next.forget()
-        except RunnerError:
+        if self._set_out(task, 1, lock, facts, decision, None) is not None:
             self.next.forget()
-        finally:
-            self.next.go_on()
 
     def _give_up_next(self) -> None:
         """Stop what was begun before its turn: it has none."""

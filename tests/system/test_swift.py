@@ -13,6 +13,7 @@ import pytest
 
 from support import FRONT_DOOR
 from support import Workspace
+from support import processes_below
 from support import run_process
 from support import stage
 from support import wait_until
@@ -157,6 +158,32 @@ def test_stages_that_stand_are_told_in_the_declared_order(tmp_path):
     assert [line.split()[:2] for line in done.lines[:-1]] == [
         ['[SKIP]', 's0'], ['[SKIP]', 's1'], ['[RUN]', 's2'], ['[DONE]', 's2'], ['[SKIP]', 's3'],
         ['[SKIP]', 's4']]
+
+
+def test_no_keeper_is_begun_where_all_may_turn_out_to_be_done(tmp_path):
+    """After the first success nothing is known to stand, and nothing has to be done."""
+    workspace = Workspace(tmp_path).simple()
+    workspace.pipeline(stage('one'))
+    assert 'subprocess' in loaded(workspace)
+    time.sleep(0.15)
+
+    assert 'subprocess' not in loaded(workspace)
+    assert 'subprocess' not in loaded(workspace)
+
+
+@pytest.mark.parametrize('spoil', [
+    lambda workspace: workspace.path('state').rename(workspace.path('aside')),
+    lambda workspace: workspace.write('data/input/in.txt', 'other')],
+    ids=['a first run', 'a changed input'])
+def test_a_keeper_that_was_begun_for_a_run_that_is_refused_is_gone_with_it(workspace, spoil):
+    spoil(workspace)
+    workspace.path('bin/work.py').unlink()
+    time.sleep(0.15)
+
+    done = workspace.run('--run-id', 'r')
+
+    assert done.code == 2 and 'does not exist' in done.err and done.out == ''
+    wait_until(lambda: not processes_below(workspace.root), 'the end of the keeper')
 
 
 def test_a_processor_that_goes_missing_is_refused_before_anything_runs(workspace):

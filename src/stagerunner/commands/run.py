@@ -29,7 +29,6 @@ from stagerunner.fence import AUTO
 from stagerunner.fence import OFF
 from stagerunner.fence import STRICT
 from stagerunner.keys import name_complaint
-from stagerunner.launch.job import Launcher
 from stagerunner.launch.system import LAUNCHERS
 from stagerunner.launch.system import interpreter_version
 from stagerunner.launch.system import make_launcher
@@ -105,6 +104,20 @@ def add_ways(parser: Any) -> None:
 def main(arguments: Any, system: Any) -> int:
     """Wire the real parts together and run."""
     clock = Clock()
+    stop = Stop()
+    launcher = make_launcher(clock, stop, arguments.launcher, getattr(arguments, 'begun', None))
+    try:
+        return _run(arguments, system, Parts(
+            clock=clock, stop=stop, launcher=launcher, sinks=(), environment=system.environment,
+            spread=system.spread, pid=system.pid, host=system.host))
+    finally:
+        # What was begun early is not needed by a run that is refused.
+        launcher.close()
+        stop.close()
+
+
+def _run(arguments: Any, system: Any, parts: Parts) -> int:
+    clock = parts.clock
     run_id = (new_run_id(clock, system.pid) if arguments.run_id is None
               else arguments.run_id)
     complaint = name_complaint(run_id)
@@ -132,18 +145,10 @@ def main(arguments: Any, system: Any) -> int:
                       loaded.rates, loaded.settings.circuit_breaker, unfinished is not None,
                       standing if workspace.pipeline.python is None else None, loaded.groups,
                       audit_key(None, system.environment, loaded.settings, workspace.root))
-    stop = Stop()
-    parts = Parts(clock=clock, stop=stop, launcher=Launcher(), sinks=(),
-                  environment=system.environment, spread=system.spread, pid=system.pid,
-                  host=system.host)
-    try:
-        if arguments.dry_run or loaded.settings.dry_run:
-            return _rehearse(request, parts, arguments, system, loaded)
-        return carry_out(request, parts._replace(
-            launcher=make_launcher(clock, stop, arguments.launcher),
-            sinks=sinks_of(arguments, system, loaded, run_id, clock)), system)
-    finally:
-        stop.close()
+    if arguments.dry_run or loaded.settings.dry_run:
+        return _rehearse(request, parts, arguments, system, loaded)
+    return carry_out(request, parts._replace(
+        sinks=sinks_of(arguments, system, loaded, run_id, clock)), system)
 
 
 def carry_out(request: Request, parts: Parts, system: Any) -> int:
@@ -184,7 +189,7 @@ def _rehearse(request: Request, parts: Parts, arguments: Any, system: Any,
     elif arguments.checkpoint_file:
         stages = request.workspace.pipeline.stages
         sinks.append(SimulatedCheckpoint(
-            os.path.abspath(str(arguments.checkpoint_file)), request.run_id, parts.clock,
+            os.path.realpath(str(arguments.checkpoint_file)), request.run_id, parts.clock,
             workers=request.workers,
             collections={stage.name: stage.for_each for stage in stages if stage.for_each}))
     forecast = foretell(request, parts._replace(sinks=sinks))
@@ -198,11 +203,15 @@ def _log_file(arguments: Any, loaded: Loaded, clock: Clock) -> LogFile:
 
 
 def _checkpoint_file(arguments: Any, loaded: Loaded) -> str:
-    """Return the path of the checkpoint file: of a flag from here, of the config from the root."""
+    """Return the path of the checkpoint file: of a flag from here, of the config from the root.
+
+    One that is reached through a link is written where that leads, as an editor
+    would: the link is somebody's, and stays.
+    """
     if arguments.checkpoint_file:
-        return os.path.abspath(str(arguments.checkpoint_file))
+        return os.path.realpath(str(arguments.checkpoint_file))
     inside = loaded.settings.checkpoint_file
-    return os.path.join(loaded.workspace.root, inside) if inside else ''
+    return os.path.realpath(os.path.join(loaded.workspace.root, inside)) if inside else ''
 
 
 def sinks_of(arguments: Any, system: Any, loaded: Loaded, run_id: str,

@@ -7,6 +7,8 @@ doubt it does nothing, and the whole command takes place.
 
 from __future__ import annotations
 
+import os
+
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
 from stagerunner.clock import stamp
@@ -48,7 +50,12 @@ def main(arguments: Any, system: Any) -> Optional[int]:
         return None
     standing = stand(arguments.pipeline, '', system.environment, clock.now())
     arguments.standing = standing
-    if standing is None or standing.known is None or standing.changed():
+    if standing is None:
+        return None
+    if _is_sure_of_work(standing):
+        arguments.begun = system.load('launch.nursery').begin_early(system.environment)
+        return None
+    if standing.known is None or standing.changed():
         return None
     name, version, keep_runs, has_hooks = standing.known.pipeline
     if has_hooks:
@@ -63,6 +70,13 @@ def main(arguments: Any, system: Any) -> Optional[int]:
                 lambda emit: _tell(standing, occasion, workers, clock, emit))
     finally:
         stop.close()
+
+
+def _is_sure_of_work(standing: Standing) -> bool:
+    """True where a stage is known not to stand any more, or nothing was ever done here."""
+    if standing.known is None:
+        return not os.path.lexists(StateNames(standing.root).folder)
+    return any(map(standing.has_moved, range(len(standing.known.rows))))
 
 
 def _workers(arguments: Any, system: Any) -> Optional[int]:

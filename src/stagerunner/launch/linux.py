@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import sys
 from functools import lru_cache
 from typing import Any
 from typing import Dict
@@ -20,14 +19,17 @@ from typing import Tuple
 
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
-from stagerunner.environment import SOURCE_FOLDER
 from stagerunner.errors import os_fault
 from stagerunner.isolation import Kernel
-from stagerunner.launch.channel import Channel
 from stagerunner.launch.job import Exit
 from stagerunner.launch.job import Fence
 from stagerunner.launch.job import Job
 from stagerunner.launch.job import Usage
+from stagerunner.launch.nursery import Begun
+from stagerunner.launch.nursery import Kind
+from stagerunner.launch.nursery import begin
+from stagerunner.launch.nursery import in_bytes
+from stagerunner.launch.nursery import kind_of
 from stagerunner.launch.posix import Piped
 from stagerunner.launch.posix import PosixLauncher
 from stagerunner.launch.processes import descendants
@@ -35,17 +37,6 @@ from stagerunner.launch.processes import signal_all
 from stagerunner.launch.watch import Tree
 from stagerunner.launch.watch import command_of
 from stagerunner.launch.watch import environment_of
-from stagerunner.records import NamedTuple
-
-SEED = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'seed.py')
-
-#: Variables that an interpreter or the C library reads when a process starts: a
-#: job whose values differ from its keeper's is executed fresh.
-_START_UP = ('PYTHON', 'LD_', 'LC_', 'LANG', 'MALLOC', 'TZ', 'GLIBC_', 'HOME',
-             '__PYVENV_LAUNCHER__', 'COVERAGE_', 'COV_CORE_')
-
-#: How the system has names; `os.fsencode` does the same in four times the time.
-_NAMES = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
 _NO_FENCE = Fence()
 
@@ -57,20 +48,6 @@ _READY_S = 30.0
 
 #: Exit code of a job whose keeper was lost, as if the job had been killed.
 _LOST = -9
-
-
-class Kind(NamedTuple):
-    """What keepers differ in: interpreter, fence, start-up variables."""
-
-    python: str
-    is_fenced: bool
-    start_up: Tuple[Tuple[str, str], ...]
-
-
-def start_up_variables(env: Dict[str, str]) -> Tuple[Tuple[str, str], ...]:
-    """Return what of an environment a fresh interpreter would look at."""
-    return tuple(sorted((name, value) for name, value in env.items()
-                        if name.startswith(_START_UP)))
 
 
 @lru_cache(maxsize=None)
@@ -95,12 +72,13 @@ def is_binary(python: Optional[str]) -> bool:
 class LinuxLauncher(PosixLauncher):
     """Jobs as forks of keepers; `is_warm` says whether Python processors are forked warm."""
 
-    def __init__(self, clock: Clock, stop: Stop, *, is_warm: bool = True):
+    def __init__(self, clock: Clock, stop: Stop, *, is_warm: bool = True,
+                 begun: Optional[Begun] = None):
         super().__init__(clock, stop)
         self.is_warm = is_warm
         self.idle: List[KeeperHandle] = []
-        #: A keeper that was started for the first job and has not reported yet.
-        self.coming: Optional[KeeperHandle] = None
+        #: A keeper that was begun for the first job and has not reported yet.
+        self.coming = begun
         self.busy: List[KeeperHandle] = []
         #: What surrounds the jobs of keepers of a kind, as the first of them reported.
         self.fences: Dict[Kind, Fence] = {}
@@ -113,7 +91,7 @@ class LinuxLauncher(PosixLauncher):
             self.strangers = descendants(os.getpid())
             adopt_orphans()
             self.is_adopting = True
-        kind = Kind(job.python or sys.executable, job.is_fenced, start_up_variables(job.env))
+        kind = kind_of(job.python, job.env, is_fenced=job.is_fenced)
         keeper = self._keeper(kind, job)
         running = keeper.run(job, self.is_warm and is_binary(job.python),
                              self.clock.monotonic())
@@ -128,27 +106,29 @@ class LinuxLauncher(PosixLauncher):
                 return keeper
         if kind in self.fences and self.coming is None:
             # It gets its job at once and reports when it comes to it: several start together.
-            return begin_keeper(kind, job.env, self.fences[kind])
+            return KeeperHandle(begin(kind, job.env), self.fences[kind])
         return self._new(kind, job.env)
 
     def _new(self, kind: Kind, env: Dict[str, str]) -> KeeperHandle:
         coming, self.coming = self.coming, None
         if coming is not None and coming.kind != kind:
-            coming.close()
+            coming.give_up()
             coming = None
-        keeper = (coming or begin_keeper(kind, env)).ready()
+        keeper = KeeperHandle(coming or begin(kind, env)).ready()
         self.fences.setdefault(kind, keeper.fence)
         return keeper
 
     def prepare(self, python: str, env: Dict[str, str]) -> None:
+        if self.coming is not None:
+            return
         try:
-            self.coming = begin_keeper(Kind(python, True, start_up_variables(env)), env)
+            self.coming = begin(kind_of(python, env), env)
         except OSError:
             # Told when there is a job that needs it.
             pass
 
     def fence(self, python: Optional[str], env: Dict[str, str]) -> Fence:
-        kind = Kind(python or sys.executable, True, start_up_variables(env))
+        kind = kind_of(python, env)
         if kind not in self.fences:
             self.idle.append(self._new(kind, env))
         return self.fences[kind]
@@ -167,7 +147,9 @@ class LinuxLauncher(PosixLauncher):
         return ended
 
     def close(self) -> None:
-        for keeper in [*self.idle, *self.busy, *([self.coming] if self.coming else [])]:
+        if self.coming is not None:
+            self.coming.give_up()
+        for keeper in [*self.idle, *self.busy]:
             keeper.close()
         self.idle, self.busy, self.coming = [], [], None
         if self.is_adopting:
@@ -179,10 +161,8 @@ class LinuxLauncher(PosixLauncher):
 class KeeperHandle:
     """The runner's end of one keeper."""
 
-    def __init__(self, kind: Kind, process: Any, channel: Any, fence: Fence):
-        self.kind = kind
-        self.process = process
-        self.channel = channel
+    def __init__(self, begun: Begun, fence: Fence = _NO_FENCE):
+        self.kind, self.process, self.channel = begun
         #: What surrounds its jobs or, until it has reported, must.
         self.fence = fence
         self.is_ready = False
@@ -308,54 +288,10 @@ class _Kept(Piped):
         return super().close(now)
 
 
-def in_bytes(value: Any) -> Any:
-    """Return paths and variables as the system has them: a keeper may spell text otherwise."""
-    if isinstance(value, str):
-        return value.encode(*_NAMES)
-    if isinstance(value, dict):
-        return {name.encode(*_NAMES): text.encode(*_NAMES) for name, text in value.items()}
-    return value if value is None else [in_bytes(part) for part in value]
-
-
-def _send(channel: Any, message: Any) -> None:
-    """Send to a keeper that may be gone: who reads its answer finds out."""
-    try:
-        channel.send(message)
-    except OSError:
-        pass
-
-
 def _is_readable(channel: Any) -> bool:
     import select
 
     return bool(select.select([channel], [], [], 0)[0])
-
-
-def begin_keeper(kind: Kind, env: Dict[str, str], fence: Fence = _NO_FENCE) -> KeeperHandle:
-    """Start a keeper, which will report when it is ready; `fence` is what it has to have then."""
-    import _socket
-    import subprocess
-
-    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
-    clean = {name: value for name, value in env.items() if not name.startswith('PIPELINE_')}
-    number = str(theirs.fileno())
-    # Nothing of the processors' variables may be at work before the fence is.
-    command = ([kind.python, '-I', '-S', '-B', SEED, number, 'fence', SOURCE_FOLDER, kind.python]
-               if kind.is_fenced else [kind.python, SEED, number, '', SOURCE_FOLDER])
-    try:
-        process = subprocess.Popen(
-            command, env=None if kind.is_fenced else clean, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=[theirs.fileno()],
-            start_new_session=True)
-    except OSError:
-        ours.close()
-        raise
-    finally:
-        theirs.close()
-    channel = Channel(ours.detach())
-    if kind.is_fenced:
-        _send(channel, in_bytes(clean))
-    return KeeperHandle(kind, process, channel, fence)
 
 
 def adopt_orphans(*, is_adopting: bool = True) -> None:

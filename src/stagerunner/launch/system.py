@@ -14,6 +14,8 @@ from stagerunner.errors import DefinitionError
 from stagerunner.errors import UsageError
 from stagerunner.launch.job import Launcher
 from stagerunner.launch.linux import LinuxLauncher
+from stagerunner.launch.nursery import Begun
+from stagerunner.launch.nursery import has_keepers
 from stagerunner.launch.posix import PosixLauncher
 from stagerunner.launch.windows import WindowsLauncher
 
@@ -25,11 +27,14 @@ _PROBE_S = 30.0
 LAUNCHERS = ('auto', 'warm', 'spawn')
 
 
-def make_launcher(clock: Clock, stop: Stop, kind: str = LAUNCHERS[0]) -> Launcher:
-    """Return the launcher of this system; it loads what it needs when the first job starts."""
-    # A keeper finds what a processor left behind by /proc, which a bare chroot does not have.
-    if sys.platform.startswith('linux') and os.path.exists('/proc/self/stat'):
-        return LinuxLauncher(clock, stop, is_warm=kind != 'spawn')
+def make_launcher(clock: Clock, stop: Stop, kind: str = LAUNCHERS[0],
+                  begun: Optional[Begun] = None) -> Launcher:
+    """Return the launcher of this system; it loads what it needs when the first job starts.
+
+    `begun` is a keeper on its way, which the launcher uses or ends.
+    """
+    if has_keepers():
+        return LinuxLauncher(clock, stop, is_warm=kind != 'spawn', begun=begun)
     if kind == 'warm':
         raise UsageError('--launcher warm: only on Linux, with /proc; leave the flag out')
     return WindowsLauncher(clock, stop) if os.name == 'nt' else PosixLauncher(clock, stop)

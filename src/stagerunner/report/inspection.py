@@ -1,4 +1,7 @@
-"""Is the audit as it was written?  The first bad record of each file, and what the runs came to.
+"""Is the audit as it was written?  The bad records, and what the runs came to.
+
+Of a run the first bad record is named, of the journal of heads, which holds
+all runs, every bad one.
 
 Takes no lock and changes nothing.  A run that died is no fault: what it left
 may end in half a record.  All else that differs from what the journal of heads
@@ -38,6 +41,9 @@ RUNNING = 'running'
 
 #: An audit that grows while it is looked at is looked at again, so often at most.
 _LOOKS = 5
+
+#: So many bad lines of the journal of heads are named, the others are counted.
+MOST_NAMED = 20
 
 
 class Finding(NamedTuple):
@@ -176,13 +182,39 @@ class _Inspection:
                 self.hashes.add(entry.hash)
                 self.head = entry.hash
             self.n_heads = row.n_lines
+            if row.fault and not row.tail:
+                self.is_whole = False
+                self._blame(path, row.n_lines + 1, row.fault)
+                self._look_further(source, path, row.n_lines + 1)
+                return
         if row.tail:
             self.torn = len(row.tail)
-        elif row.fault:
-            self.is_whole = False
-            self._blame(path, row.n_lines + 1, row.fault)
         elif self.key is not None and self.n_heads and not self.n_macs:
             self._blame(path, 1, 'was written without a key, and so was all after it')
+
+    def _look_further(self, source: BinaryIO, path: str, number: int) -> None:
+        """Name the lines after the first bad one, `number`, that are bad too.
+
+        What follows a bad line is held to nothing but itself.
+        """
+        faults: List[Finding] = []
+        former = None
+        for line in iter(lambda: source.readline(LONGEST_LINE), b''):
+            number += 1
+            if not line.endswith(b'\n'):
+                self.torn = len(line)
+                break
+            sealed, fault = unseal(line, self.key)
+            if sealed is not None and former is not None and sealed.prev != former.hash:
+                fault = 'does not follow from what comes before it'
+            elif sealed is not None and self.key and self.n_macs and not sealed.has_mac:
+                fault = 'was written without the key'
+            if fault:
+                faults.append(Finding(self.names.relative(path), number, fault))
+            former = sealed
+        self.findings += faults[:MOST_NAMED - 1]
+        if len(faults) >= MOST_NAMED:
+            self._blame(path, 0, f'{len(faults) - MOST_NAMED + 1} more lines are bad')
 
     def _opened(self, path: str) -> Optional[BinaryIO]:
         try:

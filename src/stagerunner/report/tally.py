@@ -50,7 +50,11 @@ class Running(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """How many tasks there are as far as is known, and where they stand."""
+    """How many tasks there are as far as is known, and where they stand.
+
+    Of `running` there are never more than workers: the other ones have ended
+    and are `waiting` for the moment when several are made durable at once.
+    """
 
     total: int
     done: int
@@ -165,7 +169,7 @@ class Tally:
             ended += sum(stage.ended.values())
             ok += stage.ended.get('ok', 0) + stage.ended.get('skipped', 0)
             failed += stage.ended.get('failed', 0)
-        running = len(self.running)
+        running = min(len(self.running), self.workers)
         return Counts(total, ok, running, max(0, total - ended - running), failed,
                       ended - ok - failed)
 
@@ -188,7 +192,8 @@ class Tally:
 
     def slowest(self, most: int) -> List[Running]:
         """Return the attempts that run longest, that of the longest first."""
-        return sorted(self.running.values(), key=lambda task: task.since)[:most]
+        return sorted(self.running.values(),
+                      key=lambda task: task.since)[:min(most, self.workers)]
 
     def per_second(self, now: float) -> Optional[float]:
         """Return how many tasks end per second lately, None before there is anything to tell."""
