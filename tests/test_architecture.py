@@ -44,7 +44,7 @@ LEVELS = {
     'state.run': 3.5, 'state.stage': 3.5, 'state.marker': 3.5, 'state.checkpoint': 3.5,
     'environment': 3.5, 'state.lines': 3, 'state.items': 3.6, 'state.history': 3.6, 'buckets': 3.5,
     'state.entries': 3, 'state.snapshots': 3.2,
-    'fingerprint': 4, 'tasks': 4, 'resume': 4, 'publish': 4,
+    'fingerprint': 4, 'changes': 4.1, 'tasks': 4, 'resume': 4, 'publish': 4,
     'permits': 4, 'work.entries': 3, 'work.tables': 3.8, 'work.store': 4, 'work.worker': 8,
     'work.orchestrator': 8.1,
     'launch.job': 4, 'launch.boot': 4, 'launch.channel': 4, 'launch.processes': 4,

@@ -209,8 +209,8 @@ def test_where_nothing_that_starts_processors_can_be_started_the_attempt_fails_a
     result = bench.attempt()
 
     assert (result.status, result.exit_code, result.error_class) == (BROKEN, 1, 'permanent')
-    assert result.error == (f'bin/work.py cannot be started: {os.devnull}, which is its stdin, '
-                            'cannot be opened (no such file or directory)')
+    assert result.error == (f'bin/work.py cannot be started: {os.devnull}, the stdin of '
+                            'processors, cannot be opened (no such file or directory)')
     assert not bench.published()
 
 

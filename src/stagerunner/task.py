@@ -77,6 +77,9 @@ from stagerunner.state.names import StateNames
 from stagerunner.tasks import Group
 from stagerunner.tasks import Task
 
+#: So many outputs are read again before each wait, which is more than are made during one.
+_AGAIN_PER_WAIT = 20
+
 #: Progress that lies aside is shown in `state/` this often, in seconds.
 _MIRROR_S = 1.0
 
@@ -307,6 +310,7 @@ class Attempts(Performer):
         if not self.under_way and self.finisher.waiting:
             self._commit()
             return self.finisher.collect()
+        self.observer.digests.read_again(_AGAIN_PER_WAIT)
         results: List[Result] = []
         for ended in self.launcher.wait(self._shortest(timeout_s)):
             under_way = self.under_way.pop(ended.task)
