@@ -21,6 +21,7 @@ from stagerunner.clock import Clock
 from stagerunner.clock import stamp
 from stagerunner.commit import Batch
 from stagerunner.commit import Finished
+from stagerunner.commit import complete
 from stagerunner.definition import Stage
 from stagerunner.errors import FAILED
 from stagerunner.errors import STATE
@@ -54,6 +55,7 @@ from stagerunner.result import Result
 from stagerunner.result import error_of
 from stagerunner.resume import tells_lengths
 from stagerunner.state.marker import Marker
+from stagerunner.tasks import Group
 from stagerunner.tasks import Task
 
 #: While others are at work, what has ended waits at most so long and for so many more.
@@ -240,6 +242,19 @@ class Finisher:
                                      retry.TRANSIENT)
             self.results.append(result)
         self.published = []
+
+    def complete(self, group: Group) -> None:
+        """All tasks of a fan-out are done: its marker says so, unless it does already."""
+        key, tasks = self.ledger.done(group)
+        if self.ledger.is_told(group, key):
+            return
+        marker = Marker(group.stage.name, key, self.run_id, stamp(self.clock.now()),
+                        0.0, True, {'tasks': tasks}, (), self.ground.shown(group.home))
+        complete(group.home, marker, self.ledger.journal(group.task(0)), tasks)
+        gone = self.ledger.gone(group)
+        if gone:
+            self.ground.emit(Warned(group.stage.name, f'{len(gone)} of its former tasks are gone, such '
+                             f'as {gone[0]}; what they published is still there'))
 
     def _finished(self, entry: _Waiting) -> Finished:
         attempt, crop = entry.attempt, entry.crop

@@ -21,7 +21,6 @@ from typing import Sequence
 from stagerunner import retry
 from stagerunner.clock import Clock
 from stagerunner.clock import stamp
-from stagerunner.commit import complete
 from stagerunner.commit import write_item
 from stagerunner.definition import Stage
 from stagerunner.errors import FAILED
@@ -72,7 +71,6 @@ from stagerunner.rollcall import RollCall
 from stagerunner.rollcall import Unchanged
 from stagerunner.searchpath import start_environment
 from stagerunner.shortcut import Shortcut
-from stagerunner.state.marker import Marker
 from stagerunner.state.names import StateNames
 from stagerunner.tasks import Group
 from stagerunner.tasks import Task
@@ -375,22 +373,9 @@ class Attempts(Performer):
     def finish(self, group: Group, *, is_ok: bool) -> None:
         try:
             if group.is_fan_out and is_ok and group.stage.name in self.holds.locks:
-                self._complete(group)
+                self.finisher.complete(group)
         finally:
             self.holds.release(group.stage.name)
-
-    def _complete(self, group: Group) -> None:
-        """All tasks of a fan-out are done: its marker says so, unless it does already."""
-        key, tasks = self.ledger.done(group)
-        if self.ledger.is_told(group, key):
-            return
-        marker = Marker(group.stage.name, key, self.setting.run_id, stamp(self.clock.now()),
-                        0.0, True, {'tasks': tasks}, (), self.ground.shown(group.home))
-        complete(group.home, marker, self.ledger.journal(group.task(0)), tasks)
-        gone = self.ledger.gone(group)
-        if gone:
-            self.emit(Warned(group.stage.name, f'{len(gone)} of its former tasks are gone, such '
-                             f'as {gone[0]}; what they published is still there'))
 
     def close(self) -> None:
         """Let go of everything, however the run ended."""
