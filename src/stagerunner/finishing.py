@@ -253,8 +253,9 @@ class Finisher:
         complete(group.home, marker, self.ledger.journal(group.task(0)), tasks)
         gone = self.ledger.gone(group)
         if gone:
-            self.ground.emit(Warned(group.stage.name, f'{len(gone)} of its former tasks are gone, such '
-                             f'as {gone[0]}; what they published is still there'))
+            self.ground.emit(Warned(group.stage.name, f'{len(gone)} of its former tasks are '
+                                    f'gone, such as {gone[0]}; what they published is still '
+                                    f'there'))
 
     def _finished(self, entry: _Waiting) -> Finished:
         attempt, crop = entry.attempt, entry.crop
