@@ -11,15 +11,11 @@ library only; everything happens in a temporary folder.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import resource
 import shutil
 import statistics
 import subprocess
-import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -28,8 +24,10 @@ from typing import Dict
 from typing import List
 from typing import NamedTuple
 
-from run import Bench
-from run import table
+from bench import Bench
+from bench import make_parser
+from bench import measure_parts
+from bench import table
 
 #: The runner may take so many times as long as who starts the same processors.
 MOST_BY_SHELL, MOST_BY_NINJA, MOST_CHAIN = 0.6, 0.6, 0.7
@@ -193,29 +191,10 @@ PARTS = {'one': one, 'two': two, 'chain': chain, 'sleeps': sleeps}
 
 def main() -> int:
     """Measure what was asked for, print it, and say whether it is within the limits."""
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('parts', nargs='*', metavar='PART',
-                        help=f'{", ".join(PARTS)} (default: all)')
-    parser.add_argument('--python', default=sys.executable, metavar='PATH',
-                        help='interpreter to measure with (default: this one)')
+    parser = make_parser(str(__doc__), PARTS)
     parser.add_argument('--stages', type=int, default=1000, help='how many (%(default)s)')
     parser.add_argument('--rounds', type=int, default=5, help='turns of each (%(default)s)')
-    parser.add_argument('--output', metavar='FILE', help='write the JSON there')
-    parser.add_argument('--check', action='store_true', help='exit with 1 when a limit is missed')
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix='stagerunner-bench-') as folder:
-        bench = Bench(shutil.which(options.python) or options.python, Path(folder))
-        print(f'{os.cpu_count()} CPUs, {bench.python}')
-        for part in options.parts or PARTS:
-            PARTS[part](bench, options)
-    text = json.dumps(bench.results, indent=1)
-    if options.output:
-        Path(options.output).write_text(text + '\n', encoding='utf-8')
-    else:
-        print(f'\n{text}')
-    for missed in bench.missed:
-        print(f'limit missed: {missed}', file=sys.stderr)
-    return int(bool(bench.missed) and options.check)
+    return measure_parts(parser, PARTS)
 
 
 if __name__ == '__main__':

@@ -8,13 +8,9 @@ Everything happens in a temporary folder, with the standard library alone.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import resource
-import shutil
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -22,8 +18,10 @@ from typing import Dict
 from typing import List
 from typing import NamedTuple
 
-from run import Bench
-from run import table
+from bench import Bench
+from bench import make_parser
+from bench import measure_parts
+from bench import table
 
 #: Four jobs that sleep 3 s may take so many seconds with four workers, and no less with one.
 MOST_JOBS_S, LEAST_JOBS_S = 3.6, 12.0
@@ -162,23 +160,9 @@ def main() -> int:
     """Measure what was asked for, print it, and say whether it is within the limits."""
     if sys.argv[1:2] == ['--measured']:
         return run_measured(sys.argv[2], sys.argv[3:])
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('parts', nargs='*', metavar='PART',
-                        help=f'{", ".join(PARTS)} (default: all)')
-    parser.add_argument('--python', default=sys.executable, metavar='PATH',
-                        help='interpreter to measure with (default: this one)')
+    parser = make_parser(str(__doc__), PARTS)
     parser.add_argument('--items', type=int, default=1000, help='how many (%(default)s)')
-    parser.add_argument('--check', action='store_true', help='exit with 1 when a limit is missed')
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix='stagerunner-bench-') as folder:
-        bench = Bench(shutil.which(options.python) or options.python, Path(folder))
-        print(f'{os.cpu_count()} CPUs, {bench.python}')
-        for part in options.parts or PARTS:
-            PARTS[part](bench, options)
-    print(f'\n{json.dumps(bench.results, indent=1)}')
-    for missed in bench.missed:
-        print(f'limit missed: {missed}', file=sys.stderr)
-    return int(bool(bench.missed) and options.check)
+    return measure_parts(parser, PARTS)
 
 
 if __name__ == '__main__':

@@ -5,30 +5,30 @@
 
 Everything happens in a temporary folder, with the standard library alone.  The
 floor is a table, an index and two statements per entry, without tokens, counts,
-history or delays; both commit with `synchronous=FULL`.
+history or delays.  With both, each commit is on the disk before it is told: the
+floor has `synchronous=FULL`, the queue flushes the same file when others may
+write again already.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import shutil
 import sqlite3
 import statistics
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 from typing import Callable
 from typing import Dict
 from typing import List
 from typing import Sequence
 
-from run import CHECKOUT
-from run import Bench
-from run import table
+from bench import CHECKOUT
+from bench import Bench
+from bench import make_parser
+from bench import measure_parts
+from bench import table
 
 #: One by one, the queue has to reach this part of the floor's rate.
 LEAST_OF_FLOOR = 0.8
@@ -254,31 +254,15 @@ PARTS: Dict[str, Callable[[Bench, Any], None]] = {
 
 def main(argv: Sequence[str] = ()) -> int:
     """Measure what was asked for, print it, and say whether it is within the limits."""
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('parts', nargs='*', metavar='PART',
-                        help=f'{", ".join(PARTS)} (default: all)')
-    parser.add_argument('--python', default=sys.executable, metavar='PATH',
-                        help='interpreter to measure with (default: this one)')
+    parser = make_parser(str(__doc__), PARTS)
     parser.add_argument('--rounds', type=int, default=5, help='turns of each (%(default)s)')
     parser.add_argument('--entries', type=int, default=2000,
                         help='entries one by one; 20 times as many in batches, 100 times as many '
                              'in an import (%(default)s)')
     parser.add_argument('--million', type=int, default=1_000_000, metavar='N',
                         help='entries of the bigger queue of stats (%(default)s)')
-    parser.add_argument('--check', action='store_true', help='exit with 1 when a limit is missed')
-    options = parser.parse_args(argv or None)
-    unknown = [part for part in options.parts if part not in PARTS]
-    if unknown:
-        parser.error(f'no such part: {unknown[0]} (there are {", ".join(PARTS)})')
-    with tempfile.TemporaryDirectory(prefix='stagerunner-bench-') as folder:
-        bench = Bench(shutil.which(options.python) or options.python, Path(folder))
-        print(f'{os.cpu_count()} CPUs, {bench.python}, SQLite {sqlite3.sqlite_version}')
-        for part in options.parts or PARTS:
-            PARTS[part](bench, options)
-    print(f'\n{json.dumps(bench.results, indent=1)}')
-    for missed in bench.missed:
-        print(f'limit missed: {missed}', file=sys.stderr)
-    return int(bool(bench.missed) and options.check)
+    print(f'SQLite {sqlite3.sqlite_version}')
+    return measure_parts(parser, PARTS, argv or None)
 
 
 if __name__ == '__main__':

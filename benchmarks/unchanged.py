@@ -10,14 +10,12 @@ only; everything happens in a temporary folder.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -27,9 +25,11 @@ from typing import List
 from typing import NamedTuple
 from typing import Sequence
 
-from run import Bench
-from run import skip
-from run import table
+from bench import Bench
+from bench import make_parser
+from bench import measure_parts
+from bench import skip
+from bench import table
 
 #: A run with nothing to do may take so many times as long as the script that hashes.
 MOST_NOOP = {1_000: 1.5, 10_000: 2.0}
@@ -292,28 +292,14 @@ PARTS: Dict[str, Callable[[Bench, Any], None]] = {
 
 def main() -> int:
     """Measure what was asked for, print it, and say whether it is within the limits."""
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('parts', nargs='*', metavar='PART',
-                        help=f'{", ".join(PARTS)} (default: all)')
-    parser.add_argument('--python', default=sys.executable, metavar='PATH',
-                        help='interpreter to measure with (default: this one)')
+    parser = make_parser(str(__doc__), PARTS)
     parser.add_argument('--stages', type=int, nargs='+', default=[1_000], metavar='N',
                         help='numbers of stages (1000; 1000 10000 takes minutes to set up)')
     parser.add_argument('--rounds', type=int, default=11, help='rounds (%(default)s)')
     parser.add_argument('--mib', type=int, default=1024, help='size of large inputs (%(default)s)')
     parser.add_argument('--large-rounds', type=int, default=5, metavar='N',
                         help='rounds in which large inputs are hashed (%(default)s)')
-    parser.add_argument('--check', action='store_true', help='exit with 1 when a limit is missed')
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix='stagerunner-bench-') as folder:
-        bench = Bench(shutil.which(options.python) or options.python, Path(folder))
-        print(f'{os.cpu_count()} CPUs, {bench.python}')
-        for part in options.parts or PARTS:
-            PARTS[part](bench, options)
-    print(f'\n{json.dumps(bench.results, indent=1)}')
-    for missed in bench.missed:
-        print(f'limit missed: {missed}', file=sys.stderr)
-    return int(bool(bench.missed) and options.check)
+    return measure_parts(parser, PARTS)
 
 
 if __name__ == '__main__':

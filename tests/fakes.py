@@ -134,6 +134,8 @@ class FakeLauncher(Launcher):
         self.happenings: List[Tuple[float, Callable[[], None]]] = []
         #: The fence that it claims to have.
         self.surrounding = Fence(('fake',), True, 1)
+        #: Why it cannot look at that.
+        self.no_fence: Optional[OSError] = None
         #: What attempts do that have no script.
         self.otherwise = Ending()
 
@@ -152,6 +154,8 @@ class FakeLauncher(Launcher):
         return [job for job in self.jobs if job.task == task]
 
     def fence(self, python: Optional[str], env: Dict[str, str]) -> Fence:
+        if self.no_fence is not None:
+            raise self.no_fence
         return self.surrounding
 
     def start(self, job: Job) -> Optional[Exit]:

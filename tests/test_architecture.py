@@ -40,11 +40,11 @@ LEVELS = {
     'imports': 1.5, 'spelling': 1.5, 'documents': 1.5, 'keys': 1.55, 'rules': 1.6,
     'oslocks': 1.9, 'health': 2, 'locks': 2, 'definition': 2, 'offline': 2, 'processor': 2,
     'report.metrics': 2.6, 'isolation': 2, 'flushing': 2.5, 'settings': 2,
-    'producers': 2.5, 'state.names': 3, 'items': 3.2, 'workspace': 3, 'database': 3,
+    'producers': 2.5, 'state.names': 3, 'items': 3.2, 'workspace': 3, 'journal': 2, 'database': 3,
     'state.run': 3.5, 'state.stage': 3.5, 'state.marker': 3.5, 'state.checkpoint': 3.5,
     'environment': 3.5, 'state.lines': 3, 'state.items': 3.6, 'state.history': 3.6, 'buckets': 3.5,
     'state.entries': 3, 'state.snapshots': 3.2,
-    'fingerprint': 4, 'tasks': 4, 'resume': 4, 'publish': 4,
+    'fingerprint': 4, 'changes': 4.1, 'tasks': 4, 'resume': 4, 'publish': 4,
     'permits': 4, 'work.entries': 3, 'work.tables': 3.8, 'work.store': 4, 'work.worker': 8,
     'work.orchestrator': 8.1,
     'launch.job': 4, 'launch.boot': 4, 'launch.channel': 4, 'launch.processes': 4,
@@ -167,7 +167,9 @@ OWNED_NAMES = {
     # Windows: renaming a folder to itself tells whether somebody has it open.
     'os.rename': ('sharing',),
     # What a processor commits has to be on the disk before the runner hears of it.
-    'os.fsync': ('files', 'processor'),
+    'os.fsync': ('files', 'processor', 'journal'),
+    # What SQLite leaves to be flushed, in the one file where times need not be flushed too.
+    'os.fdatasync': ('journal',),
     'os.truncate': ('resume',),
     'os.unlink': ('sharing', 'locks'),
     # How a run is listened to belongs to the command, what a signal is called to `retry`.
@@ -178,7 +180,7 @@ OWNED_NAMES = {
 
 #: The same for many names at once.
 OWNED_PATTERNS = {
-    r'os\.(link|symlink|remove|removedirs|fdatasync|sync)': (),
+    r'os\.(link|symlink|remove|removedirs|sync)': (),
     r'os\.(chdir|_exit)': ('launch.keeper', 'launch.ready', 'launch.ending', 'isolation'),
     r'os\.(fork\w*|kill|killpg|wait\w*|system|popen|exec\w+|spawn\w+|posix_spawn\w*|pidfd_open'
     r'|abort|setsid|setpgid)': ('isolation', *_LAUNCH),
@@ -190,6 +192,7 @@ OWNED_PATTERNS = {
 PRIVATE = {('launch.windows', '_handle'): 'subprocess shows the handle of a process nowhere else',
            ('launch.boot', '_getframe'): 'a hook learns only from it which line was refused',
            ('launch.ready', '_data'): 'the order of variables is in no other place',
+           ('launch.keeper', '_set_native_id'): 'as `threading` does in a fork from 3.13 on',
            ('launch.ending', '_count'): 'the number of threads, without the module for them'}
 
 #: Built-in functions that these modules alone may call.

@@ -1,10 +1,13 @@
 """What a file system and the clock can promise is found out without changing a byte."""
 
+import errno
 import os
 from types import SimpleNamespace
 
 import pytest
 
+from fakes import FakeClock
+from stagerunner.health import Flush
 from stagerunner.health import Room
 from stagerunner.health import clock_complaint
 from stagerunner.health import examine
@@ -12,6 +15,7 @@ from stagerunner.health import file_system_of
 from stagerunner.health import is_in_wal_reset_range
 from stagerunner.health import judge
 from stagerunner.health import room_in
+from stagerunner.health import try_flush
 from stagerunner.health import try_locks
 from stagerunner.oslocks import try_descriptor
 
@@ -93,7 +97,7 @@ def test_locks_that_keep_nobody_out_are_found_out(tmp_path, monkeypatch, answers
 
 
 def test_locks_that_keep_nobody_out_are_a_problem():
-    found = judge('ext4', 'do not exclude', '', ROOM)
+    found = judge('ext4', 'do not exclude', '', ROOM, Flush())
 
     assert found.problems == ('locks do not exclude; two runs could work on one stage',)
     assert found.facts['locks'] == 'do not exclude'
@@ -106,7 +110,7 @@ class AtNoon:
 
     def __init__(self, now=1_700_000_000.0, steps=(0.0, 0.0)):
         self.wall_s = now
-        self.steps = list(steps) * 3
+        self.steps = list(steps) * 9
 
     def now(self):
         return self.wall_s
@@ -145,7 +149,7 @@ def test_a_clock_that_is_wrong_is(tmp_path, clock, said):
     (Room(4 << 40, 5), ['only 5 inodes are free where the workspace is'], []),
 ])
 def test_little_room_is_warned_of_and_none_is_a_problem(room, problems, warnings):
-    found = judge('ext4', 'work', '', room)
+    found = judge('ext4', 'work', '', room, Flush())
 
     assert (list(found.problems), list(found.warnings)) == (problems, warnings)
 
@@ -161,11 +165,58 @@ def test_what_cannot_be_looked_at_is_not_known(tmp_path):
     assert room_in(str(tmp_path / 'missing')) == (None, None)
 
 
+# -- a flush ----------------------------------------
+
+@pytest.mark.parametrize(('flush', 'problems', 'warnings'), [
+    (Flush(), [], []), (Flush(0.05), [], []),
+    (Flush(0.0512), [], ['a flush takes 51 ms where the workspace is, and a task several']),
+    (Flush(fault='input/output error'), [
+        'a flush fails: input/output error; what a run says is done may be lost'], [])])
+def test_a_slow_flush_is_warned_of_and_one_that_fails_is_a_problem(flush, problems, warnings):
+    found = judge('ext4', 'work', '', ROOM, flush)
+
+    assert (list(found.problems), list(found.warnings)) == (problems, warnings)
+    assert found.facts['flushMs'] == {0.05: 50.0, 0.0512: 51.2}.get(flush.took_s)
+
+
+@pytest.mark.skipif(not hasattr(os, 'O_TMPFILE'), reason='there are no files without a name')
+def test_a_flush_is_really_tried_and_leaves_nothing(tmp_path, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(os, 'fsync', flushed.append)
+    os.utime(str(tmp_path), (5, 5))
+
+    took_s = try_flush(str(tmp_path), FakeClock()).took_s
+
+    # Some file systems have no such files.
+    assert (took_s, len(flushed)) in ((0.0, 3), (None, 0))
+    assert (os.listdir(str(tmp_path)), tmp_path.stat().st_mtime) == ([], 5)
+
+
+@pytest.mark.skipif(not hasattr(os, 'O_TMPFILE'), reason='there are no files without a name')
+def test_a_flush_that_fails_is_told(tmp_path, monkeypatch):
+    def fail(descriptor):
+        raise OSError(errno.EIO, 'Input/output error')
+
+    if try_flush(str(tmp_path), FakeClock()) == Flush():
+        pytest.skip('no files without a name here')
+    monkeypatch.setattr(os, 'fsync', fail)
+
+    assert try_flush(str(tmp_path), FakeClock()) == Flush(fault='input/output error')
+
+
+def test_where_no_file_without_a_name_can_be_made_no_flush_is_tried(tmp_path, monkeypatch):
+    assert try_flush(str(tmp_path / 'missing'), FakeClock()) == Flush()
+    monkeypatch.delattr(os, 'O_TMPFILE', raising=False)
+    assert try_flush(str(tmp_path), FakeClock()) == Flush()
+
+
+# -- the whole ----------------------------------------
+
 @pytest.mark.parametrize(('kind', 'said'), [
     ('nfs4', 'the workspace is on a network file system (nfs4)'),
     ('tmpfs', 'the workspace is in memory (tmpfs)')])
 def test_file_systems_that_promise_less_are_warned_of(kind, said):
-    found = judge(kind, 'work', '', ROOM)
+    found = judge(kind, 'work', '', ROOM, Flush())
 
     assert found.warnings[0].startswith(said) and found.problems == ()
     assert found.facts['networkFileSystem'] == (kind == 'nfs4')

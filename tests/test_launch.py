@@ -433,7 +433,10 @@ def test_without_proc_processors_are_children_of_the_runner(monkeypatch):
     monkeypatch.setattr(sys, 'platform', 'linux')
     monkeypatch.setattr(os.path, 'exists', lambda path: not path.startswith('/proc'))
 
-    assert type(make_launcher(Clock(), Stop())).__name__ == 'PosixLauncher'
+    launcher = make_launcher(Clock(), Stop())
+
+    assert type(launcher).__name__ == 'PosixLauncher'
+    assert launcher.fence(None, {}).why == 'there is no /proc here'
     with pytest.raises(UsageError, match='with /proc'):
         make_launcher(Clock(), Stop(), 'warm')
 

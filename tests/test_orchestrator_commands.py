@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from typing import Any
@@ -112,6 +113,25 @@ def test_a_checkpoint_file_that_is_something_else_is_left_alone(reviewed, main, 
     assert done.code == 5 and '[RUN]' not in done.out, done
     assert said in done.err.splitlines()[-1]
     assert (reviewed.tree('bin'), reviewed.read('pipeline.json')) == before
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='links need a right on Windows')
+@pytest.mark.parametrize('how', ['flag', 'config', 'dry run'])
+def test_a_checkpoint_file_that_is_a_link_is_written_where_that_leads(reviewed, main, how):
+    """Bug: a file took the place of the link, and what that led to grew old."""
+    reviewed.path('elsewhere').mkdir()
+    reviewed.path('link.json').symlink_to('elsewhere/kept.json')
+    config: Any = reviewed.json('pipeline_config.json')
+    config['v2_features']['checkpoint_file'] = 'link.json'
+    if how == 'config':
+        reviewed.write('pipeline_config.json', json.dumps(config))
+
+    main(*{'config': [], 'flag': ['--checkpoint-file', 'link.json'],
+           'dry run': ['--dry-run', '--checkpoint-file', 'link.json']}[how])
+
+    assert reviewed.path('link.json').is_symlink()
+    assert reviewed.json('elsewhere/kept.json')['run_id']
+    assert os.listdir(str(reviewed.path('elsewhere'))) == ['kept.json']
 
 
 def test_a_dry_run_leaves_the_checkpoint_of_a_real_run_alone(reviewed, main):

@@ -255,6 +255,19 @@ def test_the_first_update_makes_the_file_and_later_ones_are_loaded_with_it(path,
     assert loaded(path).data['stats']['failed_papers'] == 1
 
 
+@pytest.mark.skipif(os.name == 'nt', reason='links need a right on Windows')
+def test_a_link_is_written_through(tmp_path):
+    (tmp_path / 'link.json').symlink_to('kept.json')
+    manager = CheckpointManagerV2(tmp_path / 'link.json')
+
+    manager.update_paper_status('x', 'completed')
+    manager.save()
+
+    assert (tmp_path / 'link.json').is_symlink()
+    kept = json.loads((tmp_path / 'kept.json').read_text('utf-8'))
+    assert kept['papers']['x']['stage'] == 'completed'
+
+
 def test_a_stage_keeps_the_time_at_which_it_was_first_completed(manager, clock):
     manager.update_paper_status('a', 'in_progress', ['review'])
     clock.advance(60)

@@ -140,6 +140,27 @@ def test_a_link_in_place_of_a_folder_changes_those_that_would_be_refused(workspa
     assert changed(workspace) == stages
 
 
+def test_another_folder_in_place_of_a_folder_changes_those_that_rest_on_it(workspace):
+    """Also when all that is in it is the same."""
+    os.rename(str(workspace.path('data/deep')), str(workspace.path('elsewhere')))
+    workspace.path('data/deep').mkdir()
+    os.rename(str(workspace.path('elsewhere/two')), str(workspace.path('data/deep/two')))
+
+    assert changed(workspace) == ['two']
+
+
+def test_a_link_with_the_number_of_the_folder_that_it_replaces_is_no_folder(workspace):
+    """File systems give numbers away again at once, but not when a test wants it."""
+    os.rename(str(workspace.path('data/deep')), str(workspace.path('elsewhere')))
+    workspace.path('data/deep').symlink_to(workspace.path('elsewhere'))
+    standing = now(workspace)
+    known = standing.known
+
+    known.inodes[known.paths.index('data/deep')] = workspace.path('data/deep').lstat().st_ino
+
+    assert [known.names[position] for position in standing.changed()] == ['two']
+
+
 @pytest.mark.parametrize('make', [
     pytest.param(lambda workspace: workspace.pipeline(stage(python=None)), id='definition'),
     pytest.param(lambda workspace: os.utime(str(workspace.pipeline_file), (2, 2)), id='touched'),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from typing import Any
@@ -198,6 +199,19 @@ def test_a_skip_clears_away_what_a_killed_attempt_left(bench):
 
     assert bench.attempt().status == SKIPPED
     assert sorted(bench.published()) == ['.work.done', 'out.txt']
+
+
+def test_where_nothing_that_starts_processors_can_be_started_the_attempt_fails_and_says_why(bench):
+    """Bug: without /dev/null, as in a bare chroot, a run ended as a bug of the runner."""
+    bench.launcher.no_fence = FileNotFoundError(
+        errno.ENOENT, 'No such file or directory', os.devnull)
+
+    result = bench.attempt()
+
+    assert (result.status, result.exit_code, result.error_class) == (BROKEN, 1, 'permanent')
+    assert result.error == (f'bin/work.py cannot be started: {os.devnull}, the stdin of '
+                            'processors, cannot be opened (no such file or directory)')
+    assert not bench.published()
 
 
 def test_a_locked_stage_is_busy_and_the_holder_is_named(bench):

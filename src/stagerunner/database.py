@@ -6,8 +6,11 @@ queue up at a lock beside the file instead, which the kernel hands on and takes
 back from the dead.  With it no two connections ever write or checkpoint at
 once, which is also what the WAL-reset race of SQLite 3.7.0 to 3.51.2 needs.
 
+What was written is on the disk when that is told, as with `synchronous=FULL`;
+but with a WAL the lock is let go before that (`journal`).
+
 Every thread has a connection of its own.  A fork opens the file anew and never
-touches, nor closes, what it inherited.  Commits are flushed to the disk.
+touches, nor closes, what it inherited.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ from typing import TypeVar
 
 from stagerunner.errors import StateError
 from stagerunner.files import try_stat
+from stagerunner.journal import Journal
+from stagerunner.journal import empty
 from stagerunner.locks import Turns
 from stagerunner.locks import database_lock
 from stagerunner.records import NamedTuple
@@ -58,10 +63,11 @@ _Identity = Tuple[int, ...]
 
 
 class _Opened(NamedTuple):
-    """The connection of one thread."""
+    """The connection of one thread, and its journal; None: SQLite flushes each commit."""
 
     thread: Any
     connection: Any
+    journal: Optional[Journal]
 
 
 class Database:
@@ -75,14 +81,15 @@ class Database:
         self.path = os.path.abspath(path)
         self._versions = versions
         self._is_wal = is_wal
-        #: The connection of the transaction, while the lock is held.
-        self._writing: Any = None
+        #: What the transaction is written with, while the lock is held.
+        self._writing: Optional[_Opened] = None
+        self._n_changed = 0
         self._forget()
 
     def write(self) -> Database:
         """Return the context of a transaction under the lock; its value is the connection.
 
-        What the body changes is kept all, or none of it.
+        What the body changes is kept all, or none of it, and is on the disk afterwards.
         """
         return self
 
@@ -90,34 +97,37 @@ class Database:
         """Run a statement that is a transaction of its own; return how many rows it changed."""
         self._take_turn()
         try:
-            n_changed = int(self._connection().execute(statement, values).rowcount)
+            opened = self._open()
+            n_changed = int(opened.connection.execute(statement, values).rowcount)
         except BaseException as error:
             self._undo(None, error)
             raise
-        self._end_turn()
+        self._end_turn(opened.journal if n_changed else None)
         return n_changed
 
     def __enter__(self) -> Any:
         self._take_turn()
         try:
-            connection = self._connection()
-            connection.execute('BEGIN IMMEDIATE')
+            opened = self._open()
+            opened.connection.execute('BEGIN IMMEDIATE')
         except BaseException as error:
             self._undo(None, error)
             raise
-        self._writing = connection
-        return connection
+        self._writing, self._n_changed = opened, opened.connection.total_changes
+        return opened.connection
 
     def __exit__(self, kind: Any, error: Optional[BaseException], where: Any) -> None:
         # (No generator: that would take as long as the statements of a small transaction.)
-        connection = self._writing
+        assert self._writing is not None
+        connection = self._writing.connection
         if error is None:
             try:
                 connection.execute('COMMIT')
             except BaseException as fault:
                 self._undo(connection, fault)
                 raise
-            self._end_turn()
+            is_changed = connection.total_changes > self._n_changed
+            self._end_turn(self._writing.journal if is_changed else None)
         else:
             self._undo(connection, error)
 
@@ -171,9 +181,13 @@ class Database:
         if self._pid == os.getpid() and self._opened:
             self._take_turn()
             try:
-                self._close_some(lambda opened: True)
+                # What was read of others is told by now, at least as an exit code.
+                self._flush(self._opened[0].journal)
             finally:
-                self._end_turn()
+                try:
+                    self._close_some(lambda opened: True)
+                finally:
+                    self._end_turn()
         self._turns.close()
 
     # -- the lock --------------------------------------------------------------------
@@ -190,11 +204,21 @@ class Database:
             self._mutex.release()
             raise
 
-    def _end_turn(self) -> None:
+    def _end_turn(self, journal: Optional[Journal] = None) -> None:
+        """Let the next one in, then flush what was changed; other threads of ours wait for it."""
         try:
             self._turns.__exit__()
+            self._flush(journal)
         finally:
             self._mutex.release()
+
+    def _flush(self, journal: Optional[Journal]) -> None:
+        try:
+            if journal is not None:
+                journal.flush()
+        except StateError:
+            self._is_unsure = True
+            raise
 
     def _forget(self) -> None:
         import threading
@@ -206,11 +230,13 @@ class Database:
         self._opened: List[_Opened] = []
         self._is_checked = False
         self._identity: Optional[_Identity] = None
+        #: True after a flush that failed, until nothing rests on the journal any more.
+        self._is_unsure = False
 
     # -- connections -----------------------------------------------------------------
 
-    def _connection(self) -> Any:
-        """Return the connection of this thread; the lock is held."""
+    def _open(self) -> _Opened:
+        """Return what this thread writes with; the lock is held."""
         thread = self._thread()
         if self._identity is not None and self._identity != self._seen():
             # Whatever was written from here on would go to a file that nobody finds.
@@ -218,13 +244,20 @@ class Database:
             self._identity, self._is_checked = None, False
             raise StateError(self.path, 'was removed or replaced while it was in use; run again '
                                         'when it is the right one')
+        if self._is_unsure:
+            self._close_some(lambda opened: True)
         for opened in self._opened:
             if opened.thread is thread:
-                return opened.connection
+                return opened
         self._close_some(lambda opened: not opened.thread.is_alive())
         connection = self._connect_to_write()
-        self._opened.append(_Opened(thread, connection))
-        return connection
+        try:
+            opened = _Opened(thread, connection, self._open_journal(connection))
+        except BaseException:
+            connection.close()
+            raise
+        self._opened.append(opened)
+        return opened
 
     def _connect_to_write(self) -> Any:
         """Open the file, whose folder was made for the lock beside it."""
@@ -245,7 +278,7 @@ class Database:
             connection.execute(f'PRAGMA page_size={_PAGE_BYTES}')
             mode = 'WAL' if self._is_wal else 'DELETE'
             connection.execute(f'PRAGMA journal_mode={mode}').fetchall()
-            connection.execute('PRAGMA synchronous=FULL')
+            connection.execute(f'PRAGMA synchronous={"NORMAL" if self._is_wal else "FULL"}')
             self._bring_up_to_date(connection)
         except BaseException:
             connection.close()
@@ -254,10 +287,21 @@ class Database:
         self._identity = self._seen()
         return connection
 
+    def _open_journal(self, connection: Any) -> Optional[Journal]:
+        if not self._is_wal:
+            return None
+        if self._is_unsure:
+            if not empty(connection):
+                raise StateError(self.path, _FAULTS[0][1])
+            self._is_unsure = False
+        return Journal(self.path)
+
     def _close_some(self, is_chosen: Any) -> None:
         """Close connections; the lock is held."""
         for opened in [opened for opened in self._opened if is_chosen(opened)]:
             self._opened.remove(opened)
+            if opened.journal is not None:
+                opened.journal.close()
             opened.connection.close()
 
     def _seen(self) -> Optional[_Identity]:

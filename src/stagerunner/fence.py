@@ -76,8 +76,9 @@ class Surroundings(NamedTuple):
             return ()
         found = []
         if not self.fence.is_enforced and not all(stage.has_network for stage in stages()):
-            found.append('the kernel keeps no processor of this run from the network; '
-                         'only imports are scanned')
+            why = f' ({self.fence.why})' if self.fence.why else ''
+            found.append(f'the kernel keeps no processor of this run from the network{why}; '
+                         f'only imports are scanned')
         if not self.fence.landlock and any(stage.has_declared_files for stage in stages()):
             found.append("the kernel cannot keep processors to their declared files; "
                          "'files' has no effect here")

@@ -1,8 +1,9 @@
 """What a host and a file system can promise, found out without changing a byte.
 
 Whether locks exclude is tried on the definition itself, with two descriptors:
-nobody else ever locks that file, and to lock it changes nothing.  Writing and
-flushing is not tried; which kind of file system it is says more about that.
+nobody else ever locks that file, and to lock it changes nothing.  A flush is
+tried where a file can be made that never has a name; whether it reached the
+disk nobody can tell from here, and the kind of file system says more about that.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Optional
 from typing import Tuple
 
 from stagerunner.clock import Clock
+from stagerunner.errors import os_fault
+from stagerunner.files import append
 from stagerunner.oslocks import try_descriptor
 from stagerunner.oslocks import unlock
 from stagerunner.records import NamedTuple
@@ -35,6 +38,9 @@ MEMORY_KINDS = frozenset(('ramfs', 'tmpfs'))
 #: Less room is called none, and less is warned of, in bytes; the same for files.
 NO_BYTES, FEW_BYTES = 1 << 20, 1 << 30
 NO_INODES, FEW_INODES = 10, 1000
+
+#: A flush that takes longer than this is warned of, in seconds; the best of so many counts.
+SLOW_FLUSH_S, _FLUSHES = 0.05, 3
 
 #: The SQLite versions in which two writers at once may damage a database in WAL mode.
 WAL_RESET = ((3, 7, 0), (3, 51, 2))
@@ -61,14 +67,22 @@ class Room(NamedTuple):
     free_inodes: Optional[int]
 
 
+class Flush(NamedTuple):
+    """How long a flush takes and why it fails, both unknown where it was not tried."""
+
+    took_s: Optional[float] = None
+    fault: str = ''
+
+
 def examine(folder: str, definition: str, state: str, clock: Clock) -> Health:
     """Look at the file system of a workspace (`definition` may be missing) and at the clock."""
     return judge(file_system_of(folder), try_locks(definition), clock_complaint(state, clock),
-                 room_in(folder))
+                 room_in(folder), try_flush(folder, clock))
 
 
-def judge(kind: Optional[str], locks: str, complaint: str, room: Room) -> Health:
-    """Say what follows from what was seen: the type of the file system, locks, clock and room."""
+def judge(kind: Optional[str], locks: str, complaint: str, room: Room,
+          flush: Flush) -> Health:
+    """Say what follows from what was seen: type of the file system, locks, clock, room, flush."""
     problems: List[str] = []
     warnings: List[str] = []
     if kind in NETWORK_KINDS:
@@ -78,6 +92,11 @@ def judge(kind: Optional[str], locks: str, complaint: str, room: Room) -> Health
         warnings.append(f'the workspace is in memory ({kind}); nothing there survives a restart')
     if locks not in (WORK, NOT_TRIED):
         problems.append(f'locks {locks}; two runs could work on one stage')
+    if flush.fault:
+        problems.append(f'a flush fails: {flush.fault}; what a run says is done may be lost')
+    elif flush.took_s is not None and flush.took_s > SLOW_FLUSH_S:
+        warnings.append(f'a flush takes {flush.took_s * 1000:.0f} ms where the workspace is, and '
+                        f'a task several')
     if complaint:
         warnings.append(complaint)
     for name, left, none, few in (('bytes', room.free_bytes, NO_BYTES, FEW_BYTES),
@@ -87,7 +106,8 @@ def judge(kind: Optional[str], locks: str, complaint: str, room: Room) -> Health
                 f'only {left} {name} are free where the workspace is')
     return Health({'fileSystem': kind, 'networkFileSystem': kind in NETWORK_KINDS,
                    'locks': locks, 'clock': complaint or 'sane', 'freeBytes': room.free_bytes,
-                   'freeInodes': room.free_inodes}, tuple(problems), tuple(warnings))
+                   'freeInodes': room.free_inodes, 'flushMs': None if flush.took_s is None
+                   else round(flush.took_s * 1000, 1)}, tuple(problems), tuple(warnings))
 
 
 # -- the file system -----------------------------------------------------------------
@@ -125,6 +145,25 @@ def room_in(folder: str) -> Room:
         return Room(None, None)
     # Some file systems have no fixed number of inodes, and say 0.
     return Room(found.f_bavail * found.f_frsize, found.f_favail if found.f_files else None)
+
+
+def try_flush(folder: str, clock: Clock) -> Flush:
+    """Write to a file without a name and flush it; where there is no such file, do nothing."""
+    try:
+        descriptor = os.open(folder, os.O_RDWR | os.O_CLOEXEC | os.O_TMPFILE, 0o600)
+    except (AttributeError, OSError):
+        return Flush()
+    try:
+        took_s = []
+        for _ in range(_FLUSHES):
+            began = clock.monotonic()
+            append(descriptor, bytes(4096), durable=True)
+            took_s.append(clock.monotonic() - began)
+        return Flush(min(took_s))
+    except OSError as error:
+        return Flush(fault=os_fault(error))
+    finally:
+        os.close(descriptor)
 
 
 # -- locks ---------------------------------------------------------------------------

@@ -60,6 +60,9 @@ from stagerunner.tasks import expand_known
 from stagerunner.tasks import make_groups
 from stagerunner.workspace import Workspace
 
+#: So many outputs are read again when all is done: it must not keep anybody waiting.
+_AGAIN_AT_THE_END = 1000
+
 
 class Request(NamedTuple):
     """What somebody wants to be run."""
@@ -225,6 +228,7 @@ def _run_tasks(request: Request, parts: Parts, occasion: Occasion, emit: Broadca
         parts.launcher.close()
         performer.close()
         observer.digests.close()
+        observer.digests.read_again(_AGAIN_AT_THE_END)
         if register is not None:
             register.write()
         observer.digests.save()

@@ -26,6 +26,7 @@ from stagerunner.commit import write_item
 from stagerunner.definition import Stage
 from stagerunner.errors import FAILED
 from stagerunner.errors import STATE
+from stagerunner.errors import IsolationError
 from stagerunner.errors import RunnerError
 from stagerunner.errors import StageError
 from stagerunner.errors import Unreadable
@@ -49,6 +50,8 @@ from stagerunner.launch.job import INTERRUPTED as ASKED_TO_STOP
 from stagerunner.launch.job import Exit
 from stagerunner.launch.job import Job
 from stagerunner.launch.job import Launcher
+from stagerunner.launch.watch import not_started
+from stagerunner.launch.watch import start_fault
 from stagerunner.ledger import Claims
 from stagerunner.locks import Lock
 from stagerunner.locks import holder_of
@@ -74,6 +77,9 @@ from stagerunner.state.marker import Marker
 from stagerunner.state.names import StateNames
 from stagerunner.tasks import Group
 from stagerunner.tasks import Task
+
+#: So many outputs are read again before each wait, which is more than are made during one.
+_AGAIN_PER_WAIT = 20
 
 #: Progress that lies aside is shown in `state/` this often, in seconds.
 _MIRROR_S = 1.0
@@ -124,7 +130,11 @@ class Attempts(Performer):
     def require_isolation(self) -> None:
         """Raise `IsolationError` when what the mode demands cannot be had; starts nothing."""
         if self.setting.isolation == STRICT:
-            self._look_at_fence(is_python=True)
+            try:
+                self._look_at_fence(is_python=True)
+            except OSError as error:
+                raise IsolationError(f'--isolation strict: no process can be started: '
+                                     f'{start_fault(error)}; nothing was started') from error
             self.surroundings.check_strict(self._stages)
 
     def _look_at_fence(self, is_python: bool) -> None:
@@ -205,7 +215,7 @@ class Attempts(Performer):
             self.holds.note(task, now)
             private, made_ns = self.ground.lay(task, attempt, facts, decision)
             under_way = Attempt(task, attempt, lock, facts, decision, private, made_ns, now)
-            ended = self.launcher.start(self._job(under_way))
+            ended = self._launch(under_way)
             if ended is None:
                 self.under_way[task.name] = under_way._replace(grant=grant)
                 return None
@@ -213,6 +223,14 @@ class Attempts(Performer):
         finally:
             if grant is not None and task.name not in self.under_way:
                 grant.release()
+
+    def _launch(self, under_way: Attempt) -> Optional[Exit]:
+        try:
+            job = self._job(under_way)
+        except OSError as error:
+            # What starts processors cannot be started itself.
+            return not_started(under_way.task.name, error)
+        return self.launcher.start(job)
 
     def _skipped(self, task: Task, attempt: int, facts: Facts) -> Result:
         assert facts.marker
@@ -241,6 +259,7 @@ class Attempts(Performer):
         if not self.under_way and self.finisher.waiting:
             self._commit()
             return self.finisher.collect()
+        self.observer.digests.read_again(_AGAIN_PER_WAIT)
         results: List[Result] = []
         for ended in self.launcher.wait(self._shortest(timeout_s)):
             under_way = self.under_way.pop(ended.task)

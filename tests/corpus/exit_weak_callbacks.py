@@ -1,5 +1,6 @@
 """Somebody waits for the end of something that only an interpreter's end brings about."""
 import os
+import sys
 import weakref
 
 
@@ -12,4 +13,5 @@ def tell(reference, write=os.write):
 
 
 os.kept = Kept()
-os.reference = weakref.ref(os.kept, tell)
+# Not with it: what a collector finds together goes without a word (see `differ_collector.py`).
+sys.reference = weakref.ref(os.kept, tell)

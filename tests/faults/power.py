@@ -39,12 +39,16 @@ Tree = Dict[str, Optional[bytes]]
 #: Stands for all inodes where a whole file system was flushed.
 EVERYTHING = -1
 
+#: Stands for a call that has begun and not ended yet.
+BEGINS = 'begins'
+
 
 class Op(NamedTuple):
     """One change: `link`, `unlink`, `move`, `data`, `size`, `sync` or `say`.
 
     `inode` is the folder that a name belongs to, the file that data belongs
-    to, or what was flushed.
+    to, or what was flushed.  A flush stands where it ended, and holds for what
+    was there when it began (`at`): others may write meanwhile.
     """
 
     kind: str
@@ -76,6 +80,8 @@ class Recording:
         self.last_inode = 1
         self._place: Dict[Tuple[str, str], Tuple[int, int]] = {}
         self._now: Dict[int, bytearray] = {}
+        #: How many changes there were when the call began in which a process is.
+        self._begun: Dict[str, int] = {}
         for path in sorted(Path(self.root).rglob('*')):
             self._add_existing(path)
         self._tree = {inode: dict(names) for inode, names in self.folders.items()}
@@ -106,6 +112,8 @@ class Recording:
         """Take in what strace wrote."""
         for pid, call, args, result in _calls(trace.read_text('utf-8', 'surrogateescape')):
             self._take(pid, call, args, result)
+            if call != BEGINS:
+                self._begun.pop(pid, None)
         return self
 
     def _take(self, pid: str, call: str, args: str, result: int) -> None:
@@ -133,13 +141,18 @@ class Recording:
             self._mkdir(self._path(args))
         elif call == 'syncfs':
             # All that was done to the file system; the root and what is below it are on one.
-            self.ops.append(Op('sync', EVERYTHING))
+            self._flush(pid, EVERYTHING)
         elif call in ('fsync', 'fdatasync'):
             inode = self._inode_of(pid, args)
             if inode:
-                self.ops.append(Op('sync', inode))
+                self._flush(pid, inode)
+        elif call == BEGINS:
+            self._begun[pid] = len(self.ops)
         else:
             assert not self._is_inside(self._paths(args)[-1]), f'the model knows no {call}'
+
+    def _flush(self, pid: str, inode: int) -> None:
+        self.ops.append(Op('sync', inode, at=self._begun.get(pid, len(self.ops))))
 
     def _is_inside(self, path: str) -> bool:
         return path.startswith(self.root + os.sep)
@@ -254,13 +267,17 @@ class Recording:
 
 
 def _calls(text: str) -> Iterator[Tuple[str, str, str, int]]:
-    """Yield process, call, arguments and result of every call that succeeded."""
+    """Yield process, call, arguments and result of every call that succeeded.
+
+    Of one that took longer than another process's next call, also that it begins.
+    """
     begun: Dict[str, str] = {}
     for line in text.splitlines():
         pid, _, rest = line.partition(' ')
         rest = rest.strip()
         if rest.endswith('<unfinished ...>'):
             begun[pid] = rest[:-len('<unfinished ...>')]
+            yield pid, BEGINS, '', 0
             continue
         resumed = re.match(r'<\.\.\. \w+ resumed>', rest)
         if resumed:
@@ -310,11 +327,13 @@ def crashes(recording: Recording, n_ops: int) -> Iterator[Crash]:
 def _forced(ops: Sequence[Op]) -> Set[int]:
     """Return the changes that a later flush made safe."""
     forced = set()
-    flushed: Set[int] = set()
+    #: Until which change each was flushed.
+    flushed: Dict[int, int] = {}
     for index in range(len(ops) - 1, -1, -1):
-        if ops[index].kind == 'sync':
-            flushed.add(ops[index].inode)
-        elif ops[index].inode in flushed or EVERYTHING in flushed:
+        op = ops[index]
+        if op.kind == 'sync':
+            flushed[op.inode] = max(op.at, flushed.get(op.inode, 0))
+        elif index < max(flushed.get(op.inode, 0), flushed.get(EVERYTHING, 0)):
             forced.add(index)
     return forced
 

@@ -26,6 +26,7 @@ from stagerunner.health import is_in_wal_reset_range
 from stagerunner.keys import RETRY
 from stagerunner.launch.job import Fence
 from stagerunner.launch.system import make_launcher
+from stagerunner.launch.watch import start_fault
 from stagerunner.records import NamedTuple
 from stagerunner.schema import printable
 from stagerunner.settings import Settings
@@ -81,7 +82,9 @@ def main(arguments: Any, system: Any) -> int:
         sqlite=sqlite or 'missing', walReset=_wal_reset(sqlite),
         problems=[*_problems(missing), *health.problems], warnings=list(health.warnings))
     if not findings['networkFence']:
-        findings['problems'].insert(0, 'the kernel cannot keep processors from the network here')
+        why = f": {findings['whyNoFence']}" if findings['whyNoFence'] else ''
+        findings['problems'].insert(
+            0, f'the kernel cannot keep processors from the network here{why}')
     # Away from any pipeline there is nothing that settings could hold for.
     found = (list(effective(settings, many))
              if config or os.path.lexists(arguments.pipeline) else [])
@@ -122,15 +125,16 @@ def examine(environment: Dict[str, str]) -> Dict[str, Any]:
     launcher = make_launcher(Clock(), stop)
     try:
         fence = launcher.fence(None, environment)
-    except OSError:
-        fence = Fence()
+    except OSError as error:
+        fence = Fence(why=start_fault(error))
     finally:
         launcher.close()
         stop.close()
     return {'python': '%d.%d.%d' % sys.version_info[:3], 'interpreter': sys.executable,
             'platform': sys.platform, 'launcher': type(launcher).__name__,
             'networkFence': fence.is_enforced, 'mechanisms': list(fence.mechanisms),
-            'fileFence': fence.landlock > 0, 'landlock': fence.landlock}
+            'fileFence': fence.landlock > 0, 'landlock': fence.landlock,
+            'whyNoFence': fence.why or None}
 
 
 def effective(settings: Settings, many: Workers) -> Iterator[Setting]:

@@ -189,7 +189,7 @@ def _rehearse(request: Request, parts: Parts, arguments: Any, system: Any,
     elif arguments.checkpoint_file:
         stages = request.workspace.pipeline.stages
         sinks.append(SimulatedCheckpoint(
-            os.path.abspath(str(arguments.checkpoint_file)), request.run_id, parts.clock,
+            os.path.realpath(str(arguments.checkpoint_file)), request.run_id, parts.clock,
             workers=request.workers,
             collections={stage.name: stage.for_each for stage in stages if stage.for_each}))
     forecast = foretell(request, parts._replace(sinks=sinks))
@@ -203,11 +203,15 @@ def _log_file(arguments: Any, loaded: Loaded, clock: Clock) -> LogFile:
 
 
 def _checkpoint_file(arguments: Any, loaded: Loaded) -> str:
-    """Return the path of the checkpoint file: of a flag from here, of the config from the root."""
+    """Return the path of the checkpoint file: of a flag from here, of the config from the root.
+
+    One that is reached through a link is written where that leads, as an editor
+    would: the link is somebody's, and stays.
+    """
     if arguments.checkpoint_file:
-        return os.path.abspath(str(arguments.checkpoint_file))
+        return os.path.realpath(str(arguments.checkpoint_file))
     inside = loaded.settings.checkpoint_file
-    return os.path.join(loaded.workspace.root, inside) if inside else ''
+    return os.path.realpath(os.path.join(loaded.workspace.root, inside)) if inside else ''
 
 
 def sinks_of(arguments: Any, system: Any, loaded: Loaded, run_id: str,

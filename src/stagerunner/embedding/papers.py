@@ -118,7 +118,8 @@ class _Kept:
 
         self.clock = clock
         self.is_simulated = is_simulated
-        self.snapshots = Snapshots(path, clock)
+        # A link is written through, as an editor would.
+        self.snapshots = Snapshots(os.path.realpath(path), clock)
         self.lock = threading.RLock()
         self.pid = os.getpid()
         now = clock.now()

@@ -125,9 +125,8 @@ def explain_refusals(about):
 
     `about` has its `files`, and the `stage` and `root` that it is told.
 
-    The kernel refuses such a call on Linux anyway, with no more than "not
-    permitted"; elsewhere this hook is all there is, and code that wants to gets
-    around it.  Python 3.7 has no such hooks.
+    The kernel refuses such a call on Linux anyway, with no more than "not permitted"; elsewhere
+    this hook is all there is, and code that wants to gets around it.  Python 3.7 has no hooks.
     """
     if not hasattr(sys, 'addaudithook'):
         return
@@ -322,6 +321,8 @@ def _run_odd(data, module, started):
         leave(module, started)
         return compile(data, path, 'exec', dont_inherit=True)
     if not has_run:
+        # It is told by now, and who is to be inspected (`-i`) is told of each exit.
+        sys.excepthook = lambda *told: None
         sys.exit(1)
     return compile('', path, 'exec')
 
@@ -370,9 +371,9 @@ def leave(module, started):
     def call(kind, error, trace):
         try:
             hook(kind, error, trace)
-        except SystemExit:
-            raise
         except BaseException as second:
+            if isinstance(second, SystemExit) and not sys.flags.inspect:
+                raise
             _say('Error in sys.excepthook:\n')
             second.__traceback__ = second.__traceback__.tb_next
             sys.__excepthook__(type(second), second, second.__traceback__)

@@ -20,23 +20,27 @@ import sys
 #: The script is taken apart before these modules by interpreters of this version on.
 _ORDERLY = (3, 8)
 
+#: Functions of the standard library may be left: nobody calls them at an interpreter's end.
+#: Others may be what C has been asked to call then (an audit hook).
+_LIBRARY = (os.path.dirname(os.__file__) + os.sep, '<frozen ')
+
 
 def _harmless():
     """Return the types whose objects come to their ends in silence."""
-    def function():
-        yield
-
     class Plain:
         __slots__ = ('slot',)
 
     kinds = [dict, list, tuple, set, frozenset, type, property, staticmethod, classmethod,
-             _weakref.ref, type(sys), type(len), type(function), type(Plain.__dict__),
+             _weakref.ref, type(sys), type(len), _Function, type(Plain.__dict__),
              type(Plain.slot), type(dict.update), type(int.__add__), type((1).__add__),
              _Sentinel]
     external = sys.modules['_frozen_importlib_external']
     kinds += [external.FileFinder, external.SourceFileLoader, external.ExtensionFileLoader,
               sys.modules['_frozen_importlib'].ModuleSpec]
     return frozenset(kinds)
+
+
+_Function = type(_harmless)
 
 
 class Ending:
@@ -55,6 +59,7 @@ class Ending:
     def arm(self, main):
         """Take care of the end of a script that came to its last line, run in module `main`."""
         if (self.leave is None or sys.version_info < _ORDERLY or sys.flags.inspect
+                or _has_other_streams()
                 # Who knows the collector may have hidden things from it.
                 or 'gc' in sys.modules):
             return
@@ -73,8 +78,10 @@ class Ending:
             return
         gc.collect()
         for left in gc.get_objects():
-            if type(left) not in _HARMLESS or (
-                    type(left) is _weakref.ref and left.__callback__ is not None):
+            kind = type(left)
+            if kind not in _HARMLESS or (
+                    kind is _weakref.ref and left.__callback__ is not None) or (
+                    kind is _Function and not left.__code__.co_filename.startswith(_LIBRARY)):
                 return
         for stream in (sys.stdout, sys.stderr):
             if stream is not None and not stream.closed:
@@ -82,6 +89,12 @@ class Ending:
         if self.is_plain:
             os._exit(0)
         self.leave(0)
+
+
+def _has_other_streams():
+    """True when a script put others in place: that they cannot be flushed is an exit code."""
+    names = vars(sys)
+    return any(names.get(name) is not names.get(f'__{name}__') for name in ('stdout', 'stderr'))
 
 
 class _Sentinel:

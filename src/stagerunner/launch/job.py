@@ -60,6 +60,8 @@ class Fence(NamedTuple):
     mechanisms: Tuple[str, ...] = ()
     is_enforced: bool = False
     landlock: int = 0
+    #: Why there is nothing at all, where that is known.
+    why: str = ''
 
 
 class Exit(NamedTuple):

@@ -253,6 +253,7 @@ class Keeper:
                 raise prepared.error
             self._restrict(job)
             self.stage.shown.show(*prepared.shown)
+            _number_main_thread()
             self.channel.close()
         except (OSError, ValueError) as error:
             self.channel.send(('broken', getattr(error, 'errno', errno.EINVAL) or 0))
@@ -301,6 +302,16 @@ def _children():
             return [int(number) for number in listing.read().split()]
     except OSError:
         return []
+
+
+def _number_main_thread():
+    """Give the main thread the number of this process, not that of the keeper (before 3.13).
+
+    Some interpreters have `threading` from their start on, by a line of somebody's `.pth` file.
+    """
+    threading = sys.modules.get('threading')
+    if threading is not None and hasattr(threading.Thread, '_set_native_id'):
+        threading.main_thread()._set_native_id()
 
 
 def set_limits(limits):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from typing import Any
 from typing import Container
 from typing import Dict
@@ -19,6 +20,7 @@ from typing import Tuple
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
 from stagerunner.launch.job import Exit
+from stagerunner.launch.job import Fence
 from stagerunner.launch.job import Job
 from stagerunner.launch.job import Launcher
 from stagerunner.launch.watch import READ_BYTES
@@ -59,7 +61,7 @@ class PosixLauncher(Launcher):
         try:
             running = self._launch(job)
         except (OSError, ValueError) as error:
-            return not_started(job, error)
+            return not_started(job.task, error)
         self.running[job.task] = running
         for descriptor in [*running.pipes, *running.events()]:
             self.selector.register(descriptor, 1, running)
@@ -75,6 +77,9 @@ class PosixLauncher(Launcher):
                 stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                 start_new_session=True, pass_fds=job.inherited)
         return _Direct(job, process, self.clock.monotonic())
+
+    def fence(self, python: Optional[str], env: Dict[str, str]) -> Fence:
+        return Fence(why='there is no /proc here' if sys.platform.startswith('linux') else '')
 
     def wait(self, timeout_s: Optional[float]) -> List[Exit]:
         ready = self.selector.select(self._shortest(timeout_s))

@@ -71,14 +71,22 @@ def input_of(job: Job) -> Iterator[int]:
         os.close(descriptor)
 
 
-def not_started(job: Job, error: Exception) -> Exit:
+def not_started(task: str, error: Exception) -> Exit:
     """Return the exit of a job whose process could not be made."""
-    if isinstance(error, OSError) and error.strerror:
+    code = 126 if isinstance(error, PermissionError) else 127
+    return Exit(task, code, 0.0, (), (), '', start_error=start_fault(error))
+
+
+def start_fault(error: Exception) -> str:
+    """Say why a process could not be made."""
+    if not isinstance(error, OSError):
+        return str(error)
+    if error.strerror:
         # Python 3.7 adds the path.
         error.strerror = error.strerror.partition(": '")[0]
-    said = os_fault(error) if isinstance(error, OSError) else str(error)
-    code = 126 if isinstance(error, PermissionError) else 127
-    return Exit(job.task, code, 0.0, (), (), '', start_error=said)
+    if error.filename == os.devnull:
+        return f'{os.devnull}, the stdin of processors, cannot be opened ({os_fault(error)})'
+    return os_fault(error)
 
 
 class Tree:

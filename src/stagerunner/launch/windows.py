@@ -92,7 +92,7 @@ class WindowsLauncher(Launcher):
                     **_options(job))
             tree = _tree_of(process)
         except (OSError, ValueError) as error:
-            return not_started(job, error)
+            return not_started(job.task, error)
         running = _Running(job, process, tree, self.clock.monotonic())
         running.start_readers(self.queue)
         self.running[job.task] = running
