@@ -14,6 +14,7 @@ import pytest
 
 from fakes import FakeClock
 from stagerunner import fingerprint
+from stagerunner.changes import changes
 from stagerunner.errors import Unreadable
 from stagerunner.events import Reason
 from stagerunner.files import stat_of
@@ -21,7 +22,6 @@ from stagerunner.fingerprint import Digests
 from stagerunner.fingerprint import Expanded
 from stagerunner.fingerprint import Input
 from stagerunner.fingerprint import canonical
-from stagerunner.fingerprint import changes
 from stagerunner.fingerprint import digest_input
 from stagerunner.fingerprint import expand_inputs
 from stagerunner.fingerprint import is_unchanged
@@ -51,6 +51,11 @@ def old_file(path: Path, content: bytes = b'content') -> str:
 def later() -> FakeClock:
     """Return a clock on which every file is an hour old."""
     return FakeClock(now=time.time() + 3600)
+
+
+def plant(digests: Digests, path: str) -> None:
+    """Let a wrong digest stand beside the right stat of a file."""
+    digests.known[path] = digests.known[path].replace(sha(Path(path).read_bytes()), 'planted')
 
 
 @pytest.fixture
@@ -149,7 +154,7 @@ def test_an_unchanged_old_file_is_not_read_again(digests, tmp_path):
     path = old_file(tmp_path / 'a')
     assert digests.of(path) == (sha(b'content'), stat_of(os.stat(path)))
 
-    digests.known[path][4] = 'planted'
+    plant(digests, path)
 
     assert digests.of(path)[0] == 'planted'
 
@@ -159,7 +164,7 @@ def test_where_a_stat_does_not_tell_every_file_is_read(digests, tmp_path, monkey
     """Windows has no time of change: an edit may keep every figure of a stat."""
     path = old_file(tmp_path / 'a')
     digests.of(path)
-    digests.known[path][4] = 'planted'
+    plant(digests, path)
     monkeypatch.setattr(fingerprint, '_STAT_TELLS', is_planted)
 
     assert digests.of(path)[0] == ('planted' if is_planted else sha(b'content'))
@@ -229,6 +234,89 @@ def test_what_was_just_published_is_believed_for_this_run_only(digests, tmp_path
     again = Digests(digests.path, digests.clock)
     again.load()
     assert again.of(path)[0] == sha(b'content')
+
+
+@pytest.fixture
+def young(tmp_path) -> Digests:
+    """Return digests on whose clock the file `out` has just been published."""
+    path = old_file(tmp_path / 'out')
+    os.utime(path, ns=(1_600_000_000_000_000_001,) * 2)
+    made = Digests(str(tmp_path / 'index.json'), FakeClock(now=os.stat(path).st_ctime_ns / 1e9))
+    made.published(path, sha(b'content'))
+    return made
+
+
+def test_what_was_published_is_remembered_when_it_was_read_again_at_a_good_age(young, tmp_path):
+    path = str(tmp_path / 'out')
+    young.clock.advance(0.09)
+    young.read_again(9)
+    assert young.known == {}
+
+    young.clock.advance(0.03)
+    young.read_again(9)
+    plant(young, path)
+    young.save()
+
+    assert load(young).of(path)[0] == 'planted'
+
+
+def test_a_published_file_whose_times_may_be_coarse_is_read_again_later(young, tmp_path):
+    path = old_file(tmp_path / 'coarse')
+    os.utime(path, ns=(1_600_000_000_000_000_000,) * 2)
+    young.published(path, sha(b'content'))
+    young.clock.advance(2.0)
+    young.read_again(9)
+    assert list(young.known) == [str(tmp_path / 'out')]
+
+    young.clock.advance(0.2)
+    young.read_again(9)
+
+    assert path in young.known
+
+
+def test_what_is_read_again_counts_and_not_what_was_published(young, tmp_path):
+    path = tmp_path / 'out'
+    seen = path.stat()
+    path.write_bytes(b'edited!')
+    os.utime(str(path), ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    young.clock.set_wall(path.stat().st_ctime_ns / 1e9 + 0.2)
+
+    young.read_again(9)
+
+    assert young.known[str(path)].endswith(sha(b'edited!'))
+
+
+def change_again(path: Path) -> None:
+    """Write to a file at a time that is later than the clock of the fixture will be."""
+    os.utime(str(path), ns=(4_000_000_000_000_000_000,) * 2)
+
+
+@pytest.mark.parametrize('change', [
+    pytest.param(lambda path: path.unlink(), id='gone'),
+    pytest.param(lambda path: (path.unlink(), path.mkdir()), id='a folder'),
+    pytest.param(change_again, id='from the future')])
+def test_what_is_no_settled_file_when_it_is_read_again_is_not_remembered(young, tmp_path, change):
+    change(tmp_path / 'out')
+    young.clock.advance(60)
+
+    young.read_again(9)
+    young.read_again(9)
+
+    assert young.known == {}
+
+
+def test_no_more_is_read_again_than_asked_and_nothing_large(young, tmp_path):
+    young.published(old_file(tmp_path / 'large', b'x' * (1 << 20)), 'digest of it')
+    for name in 'ab':
+        young.published(old_file(tmp_path / name), sha(b'content'))
+    young.clock.advance(60)
+
+    young.read_again(1)
+    assert len(young.known) == 1
+    young.read_again(9)
+
+    assert sorted(young.known) == [str(tmp_path / name) for name in ('a', 'b', 'out')]
+    assert young.of(str(tmp_path / 'large'))[0] == 'digest of it'
 
 
 def test_a_published_file_that_is_edited_is_read(digests, tmp_path):
@@ -511,7 +599,7 @@ def test_an_index_of_very_many_files_is_read_again(tmp_path):
     """Beyond 16 MiB, some 40,000 items, it was thrown away: each run read every file anew."""
     path = str(tmp_path / 'index.json')
     written = Digests(path, FakeClock())
-    written.known['x' * (17 << 20)] = [1]
+    written.known['x' * (17 << 20)] = 'anything'
     written.is_dirty = True
     written.save()
 

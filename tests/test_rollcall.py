@@ -42,7 +42,7 @@ class Told(Sink):
 class Fan:
     """A fan-out over three files, which has run; its files are old enough to be remembered."""
 
-    def __init__(self, workspace: Workspace, **keys: Any):
+    def __init__(self, workspace: Workspace, *, runs: int = 2, **keys: Any):
         self.workspace = workspace
         workspace.processor('')
         for name in 'abc':
@@ -51,7 +51,7 @@ class Fan:
                           **keys))
         # Later than any file is written: then a stat tells.
         self.engine = Engine(workspace, FakeLauncher(FakeClock(now=4e9)))
-        for _ in range(2):
+        for _ in range(runs):
             assert self.engine.run() == 0
 
     def define(self, *stages: Any) -> None:
@@ -79,6 +79,13 @@ def test_members_that_stand_as_they_are_are_passed_over_at_once(fan):
     papers = fan.workspace.json('state/pipeline_checkpoint.json')
     assert papers['stats']['completed_docs'] == 3 and sorted(papers['docs']) == [
         'a.txt', 'b.txt', 'c.txt']
+
+
+def test_the_run_after_the_first_one_passes_over_what_was_read_again_in_that(workspace):
+    made = Fan(workspace, runs=1)
+
+    assert made.run() == NAMES
+    made.engine.close()
 
 
 def rewrite(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The idempotency key of a task: what goes into it, how it is computed, what changed in it.
+"""The idempotency key of a task: what goes into it, and how it is computed.
 
 Content decides, never a time stamp.  Digests are kept from run to run with the
 stat they belong to, so an unchanged file of a gigabyte costs one look.  A stat
@@ -13,8 +13,10 @@ import glob
 import json
 import os
 import stat
+from collections import deque
 from itertools import islice
 from typing import Any
+from typing import Deque
 from typing import Dict
 from typing import Iterable
 from typing import Iterator
@@ -29,7 +31,8 @@ from stagerunner.ahead import LARGE
 from stagerunner.ahead import Ahead
 from stagerunner.ahead import Found
 from stagerunner.clock import Clock
-from stagerunner.events import Reason
+from stagerunner.errors import InputChanged
+from stagerunner.errors import Unreadable
 from stagerunner.files import Stat
 from stagerunner.files import digest_bytes
 from stagerunner.files import digest_file
@@ -42,6 +45,7 @@ from stagerunner.keys import is_reserved
 from stagerunner.records import NamedTuple
 from stagerunner.standing import STAT_TELLS
 from stagerunner.standing import is_settled
+from stagerunner.standing import slack_ns
 from stagerunner.state.index import Index
 
 #: Part of every key: raised when the meaning of a key changes.
@@ -49,6 +53,9 @@ KEY_FORMAT = 1
 
 #: So many inputs are looked at, at the most, whether they are large.
 _MOST_AHEAD = 10_000
+
+#: A larger output is not read again in the run that made it, in bytes.
+_SMALL = 64 << 10
 
 #: Sections of the index.
 _DIGESTS, _SCANS = 'digests', 'scans'
@@ -77,25 +84,27 @@ class Digests(Scanner):
         self.path = path
         self.clock = clock
         #: What was found out in this run counts before what the index says.
-        self.fresh: Dict[str, List[Any]] = {}
+        self.fresh: Dict[str, str] = {}
         self.index = index or Index(path)
-        self._known: Optional[Dict[str, List[Any]]] = None
+        self._known: Optional[Dict[str, str]] = None
         self._scans: Optional[Dict[str, List[Any]]] = None
         self._ahead: Optional[Ahead] = None
+        #: What was published a moment ago, each with the time from which on its stat tells.
+        self._young: Deque[Tuple[int, str]] = deque()
         self.is_dirty = False
 
     @property
-    def known(self) -> Dict[str, List[Any]]:
-        """Stat and digest by path; decoded when somebody asks."""
+    def known(self) -> Dict[str, str]:
+        """Stat and digest by path, as one text each (`_noted`); decoded when somebody asks."""
         if self._known is None:
-            self._known = self.index.get(_DIGESTS) or {}
+            self._known = self.index.take(_DIGESTS) or {}
         return self._known
 
     @property
     def scans(self) -> Dict[str, List[Any]]:
         """Imports by digest of the source."""
         if self._scans is None:
-            self._scans = self.index.get(_SCANS) or {}
+            self._scans = self.index.take(_SCANS) or {}
         return self._scans
 
     def load(self) -> None:
@@ -104,18 +113,19 @@ class Digests(Scanner):
 
     def save(self) -> None:
         """Keep what was learned; failing to do so costs time later, nothing else."""
-        if self.is_dirty:
-            self.index.put(_DIGESTS, self.known)
-            self.index.put(_SCANS, self.scans)
+        if self.is_dirty or self.index.is_dirty:
+            for section, taken in ((_DIGESTS, self._known), (_SCANS, self._scans)):
+                if taken is not None:
+                    self.index.put(section, taken)
         self.index.save()
 
     def of(self, path: str) -> Tuple[str, Stat]:
         """Return digest and stat of a file; errors as `files.digest_file`."""
-        known = self.fresh.get(path) or self.known.get(path)
-        if known and _STAT_TELLS:
+        if path in self.fresh or path in self.known:
             found = try_stat(path)
-            if found and stat.S_ISREG(found.st_mode) and list(stat_of(found)) == known[:4]:
-                return known[4], stat_of(found)
+            recalled = found and self.recall(path, found)
+            if found and recalled:
+                return recalled, stat_of(found)
         hint = self._ahead.take(path) if self._ahead else None
         if hint and self._is_sound(path, hint):
             digest, seen, looked_ns = hint
@@ -124,6 +134,14 @@ class Digests(Scanner):
             digest, seen = digest_file(path)
         self._remember(path, digest, seen, looked_ns)
         return digest, seen
+
+    def recall(self, path: str, found: os.stat_result) -> Optional[str]:
+        """Return the digest of a plain file that has the stat with which it was hashed."""
+        if not (_STAT_TELLS and stat.S_ISREG(found.st_mode)):
+            return None
+        known = self.fresh.get(path) or self.known.get(path, '')
+        start = _noted(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, '')
+        return known[len(start):] if known.startswith(start) else None
 
     def _is_sound(self, path: str, hint: Found) -> bool:
         """True when a file has not been written to since somebody began to hash it."""
@@ -142,7 +160,18 @@ class Digests(Scanner):
         found = try_stat(path)
         if found is None or not stat.S_ISREG(found.st_mode) or found.st_size < LARGE:
             return False
-        return list(stat_of(found)) != self.known.get(path, [])[:4]
+        return _STAT_TELLS and self.recall(path, found) is None
+
+    def are_at_hand(self, paths: Iterable[str]) -> bool:
+        """True for files of which no more than a little has to be read to tell their digests."""
+        unread = 0
+        for path in paths:
+            found = try_stat(path)
+            if found is None or not stat.S_ISREG(found.st_mode):
+                return False
+            if self.recall(path, found) is None:
+                unread += found.st_size
+        return unread < LARGE
 
     def close(self) -> None:
         """End what was begun and nobody asked for."""
@@ -164,16 +193,43 @@ class Digests(Scanner):
     def published(self, path: str, digest: str) -> None:
         """Believe for the rest of this run that `path` is the output that was just hashed."""
         try:
-            self.fresh[path] = [*stat_of(os.stat(path)), digest]
+            seen = stat_of(os.stat(path))
         except OSError:
             self.fresh.pop(path, None)
+            return
+        self.fresh[path] = _noted(*seen, digest)
+        if _STAT_TELLS and seen.size <= _SMALL:
+            self._young.append((seen.ctime_ns + slack_ns(seen.mtime_ns), path))
+
+    def read_again(self, at_most: int) -> None:
+        """Hash some published files anew that have become old enough to be remembered.
+
+        The first time they had just been written, and they were renamed since: a stat of then
+        would not tell the next run of a write in the same tick of the clock.
+        """
+        now_ns = int(self.clock.now() * 1e9)
+        for _ in range(at_most):
+            if not self._young or self._young[0][0] >= now_ns:
+                return
+            _, path = self._young.popleft()
+            self.fresh.pop(path, None)
+            try:
+                self.of(path)
+            except (OSError, InputChanged, Unreadable):
+                # It is no output any more; whoever needs it finds that out.
+                pass
 
     def _remember(self, path: str, digest: str, seen: Stat, looked_ns: int) -> None:
         if is_settled(seen.mtime_ns, seen.ctime_ns, looked_ns) and is_text(path):
-            self.known[path] = [*seen, digest]
+            self.known[path] = _noted(*seen, digest)
             self.is_dirty = True
         elif self.known.pop(path, None):
             self.is_dirty = True
+
+
+def _noted(size: int, mtime_ns: int, ctime_ns: int, inode: int, digest: str) -> str:
+    """Return what is remembered of a file; of very many a text takes a third less than a list."""
+    return f'{size} {mtime_ns} {ctime_ns} {inode} {digest}'
 
 
 def canonical(value: Any) -> bytes:
@@ -322,54 +378,3 @@ def processor_version(parts: Dict[str, Any]) -> str:
 def key_of(parts: Dict[str, Any]) -> str:
     """Return the idempotency key."""
     return stage_key([digest for _, digest in parts['inputs']], processor_version(parts))
-
-
-# -- what changed --------------------------------------------------------------
-
-def changes(old: Dict[str, Any], new: Dict[str, Any]) -> List[Reason]:
-    """Name every difference between two keys' parts, with old and new values."""
-    try:
-        found = _input_changes(dict(old['inputs']), dict(new['inputs']))
-        if not found and old['inputs'] != new['inputs']:
-            found = [Reason('order of inputs changed')]
-        found += _pair_changes('processor', [old['processor']], [new['processor']])
-        found += _pair_changes('helper module', old['helpers'], new['helpers'])
-        for cause, field in (('param', 'params'), ('env', 'env'), ('option', 'options')):
-            found += _field_changes(cause, old[field], new[field])
-        if old['python'] != new['python']:
-            found.append(Reason('python changed', '', str(old['python']), str(new['python'])))
-    except (KeyError, TypeError, ValueError, AttributeError):
-        found = []
-    return found or [Reason('key of another format')]
-
-
-def _input_changes(old: Dict[str, str], new: Dict[str, str]) -> List[Reason]:
-    gone = [name for name in old if name not in new]
-    added = [name for name in new if name not in old]
-    found = []
-    for name in list(gone):
-        twin = next((other for other in added if new[other] == old[name]), None)
-        if twin is not None:
-            found.append(Reason('input renamed', twin, name, twin))
-            gone.remove(name)
-            added.remove(twin)
-    found += [Reason('input changed', name, old[name], new[name])
-              for name in old if name in new and old[name] != new[name]]
-    found += [Reason('input added', name, None, new[name]) for name in added]
-    return found + [Reason('input removed', name, old[name], None) for name in gone]
-
-
-def _pair_changes(cause: str, old: Sequence[Any], new: Sequence[Any]) -> List[Reason]:
-    return [Reason(f'{cause} changed', path, dict(old).get(path), dict(new).get(path))
-            for path in sorted({*dict(old), *dict(new)})
-            if dict(old).get(path) != dict(new).get(path)]
-
-
-def _field_changes(cause: str, old: Dict[str, Any], new: Dict[str, Any]) -> List[Reason]:
-    found = []
-    for name in sorted({*old, *new}):
-        before, after = (canonical(side[name]).decode('ascii') if name in side else None
-                         for side in (old, new))
-        if before != after:
-            found.append(Reason(f'{cause} changed', name, before, after))
-    return found

@@ -11,11 +11,11 @@ from typing import Optional
 from typing import Sequence
 from typing import Tuple
 
+from stagerunner.changes import changes
 from stagerunner.definition import Stage
 from stagerunner.events import MATCHED
 from stagerunner.events import Reason
 from stagerunner.facts import Facts
-from stagerunner.fingerprint import changes
 from stagerunner.records import NamedTuple
 from stagerunner.resume import ResumePoint
 

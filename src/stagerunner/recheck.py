@@ -15,6 +15,7 @@ from typing import Mapping
 from typing import Optional
 from typing import Tuple
 
+from stagerunner.changes import changes
 from stagerunner.clock import Stop
 from stagerunner.errors import StageError
 from stagerunner.facts import Facts
@@ -25,7 +26,6 @@ from stagerunner.files import Stat
 from stagerunner.files import make_folder
 from stagerunner.files import remove_tree
 from stagerunner.files import stat_of
-from stagerunner.fingerprint import changes
 from stagerunner.holdings import Holding
 from stagerunner.inventory import check
 from stagerunner.jobs import Order

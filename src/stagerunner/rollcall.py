@@ -10,7 +10,6 @@ its own.  So nothing is skipped here that would not be skipped there.
 from __future__ import annotations
 
 import os
-import stat
 from json.encoder import encode_basestring_ascii
 
 from stagerunner.facts import Observer
@@ -28,7 +27,6 @@ from stagerunner.state.marker import output_from_json
 from stagerunner.tasks import Group
 
 if TYPE_CHECKING:
-    from typing import Any
     from typing import Iterator
     from typing import List
     from typing import Optional
@@ -110,7 +108,8 @@ class RollCall:
         stage = group.fill(item)
         digests, texts = [], []
         for entry in stage.inputs:
-            known = self._look(os.path.join(self.root, entry), os.stat)
+            path = os.path.join(self.root, entry)
+            known = self.digests.recall(path, os.stat(path))
             if known is None or not (entry.isascii() or is_text(entry)):
                 return None
             digests.append(known)
@@ -123,23 +122,12 @@ class RollCall:
             return None
         for entry in value['outputs']:
             output = output_from_json(entry)
-            if output.link is not None or output.digest != self._look(
-                    os.path.join(folder, output.path), os.lstat):
+            path = os.path.join(folder, output.path)
+            if output.link is not None or output.digest != self.digests.recall(
+                    path, os.lstat(path)):
                 return None
         as_text(value['runId']), float(value['durationSec']), value['inputs']
         return name, key, as_text(value['doneAt'])
-
-    def _look(self, path: str, look: Any) -> Optional[str]:
-        """Return the digest of a file whose stat is the one that it was hashed with."""
-        known = self.digests.fresh.get(path) or self.digests.known.get(path)
-        if known is None:
-            return None
-        found = look(path)
-        if (stat.S_ISREG(found.st_mode) and found.st_size == known[0]
-                and found.st_mtime_ns == known[1] and found.st_ctime_ns == known[2]
-                and found.st_ino == known[3]):
-            return str(known[4])
-        return None
 
     def _has_leftover(self, folder: str, name: str) -> bool:
         """True where a private folder was left; a folder that members share is read once."""

@@ -60,6 +60,9 @@ from stagerunner.tasks import expand_known
 from stagerunner.tasks import make_groups
 from stagerunner.workspace import Workspace
 
+#: So many outputs are read again when all is done: it must not keep anybody waiting.
+_AGAIN_AT_THE_END = 1000
+
 
 class Request(NamedTuple):
     """What somebody wants to be run."""
@@ -194,6 +197,7 @@ def _run_tasks(request: Request, parts: Parts, occasion: Occasion, emit: Broadca
         Rules(request.lock_timeout_s, request.workers, request.keeps_going,
               request.circuit_breaker), parts.spread, emit.idle))
     staleness = Staleness(observer, emit)
+    parts.launcher.expect(request.workers)
     try:
         if request.isolation != OFF and _is_sure_of_work(request, selection.groups):
             # It takes a while to be ready, and there is enough to be done meanwhile.
@@ -224,6 +228,7 @@ def _run_tasks(request: Request, parts: Parts, occasion: Occasion, emit: Broadca
         parts.launcher.close()
         performer.close()
         observer.digests.close()
+        observer.digests.read_again(_AGAIN_AT_THE_END)
         if register is not None:
             register.write()
         observer.digests.save()

@@ -54,8 +54,12 @@ STAT_TELLS = os.name == 'posix'
 
 def is_settled(mtime_ns: int, ctime_ns: int, looked_ns: int) -> bool:
     """True for times so long before a look that a later write would show in them."""
-    slack = _COARSE_NS if mtime_ns % 1_000_000_000 == 0 else _FINE_NS
-    return max(mtime_ns, ctime_ns) + slack < looked_ns
+    return max(mtime_ns, ctime_ns) + slack_ns(mtime_ns) < looked_ns
+
+
+def slack_ns(mtime_ns: int) -> int:
+    """Return how long after a file was changed another change might not show in its times."""
+    return _COARSE_NS if mtime_ns % 1_000_000_000 == 0 else _FINE_NS
 
 
 class Known(NamedTuple):

@@ -17,6 +17,7 @@ from typing import Sequence
 from typing import Set
 from typing import Tuple
 
+from stagerunner.changes import changes
 from stagerunner.clock import unstamp
 from stagerunner.events import AttemptEnded
 from stagerunner.events import Reason
@@ -28,7 +29,6 @@ from stagerunner.events import TaskFailed
 from stagerunner.events import TaskInterrupted
 from stagerunner.events import TaskSkipped
 from stagerunner.files import try_stat
-from stagerunner.fingerprint import changes
 from stagerunner.report.revived import revived
 from stagerunner.report.trail import Trail
 from stagerunner.state.names import StateNames

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Iterator
     from typing import List
 
-FORMAT = 3
+FORMAT = 4
 
 #: The index has an entry per file; of very many items it outgrows all other JSON, in bytes.
 _MAX_BYTES = 1 << 30
@@ -60,6 +60,12 @@ class Index:
         """Return the decoded section, None where there is none."""
         line = self.lines.get(_spelled(section))
         return None if line is None else json.loads(line)
+
+    def take(self, section: str) -> Any:
+        """Return it as `get` does; from then on whoever took it has it alone, to be put back."""
+        value = self.get(section)
+        self.lines.pop(_spelled(section), None)
+        return value
 
     def put(self, section: str, value: Any) -> None:
         """Replace a section in what `save` is going to write."""
