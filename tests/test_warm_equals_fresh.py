@@ -240,10 +240,11 @@ class Bench:
 
 
 @contextmanager
-def launching(*, is_warm: bool) -> Iterator[LinuxLauncher]:
+def launching(*, is_warm: bool, workers: int = 1) -> Iterator[LinuxLauncher]:
     """Give a launcher, and leave nothing of it behind."""
     stop = Stop()
     launcher = LinuxLauncher(Clock(), stop, is_warm=is_warm)
+    launcher.expect(workers)
     try:
         yield launcher
     finally:
@@ -302,9 +303,10 @@ def sample(theme: str) -> List[str]:
     return [name for name in scripts(theme) if name not in SLOWEST][::3]
 
 
-def differences(bench: Bench, names: Iterable[str], *, is_warm: bool) -> List[str]:
+def differences(bench: Bench, names: Iterable[str], *, is_warm: bool,
+                workers: int = 1) -> List[str]:
     """Return how the scripts behave otherwise when they are launched, all by one launcher."""
-    with launching(is_warm=is_warm) as launcher:
+    with launching(is_warm=is_warm, workers=workers) as launcher:
         return [difference for name in names if (bench.variant, name) not in DIFFERS_IN
                 for difference in
                 compare(name, bench.plain(name), bench.launched(launcher, name))]
@@ -325,8 +327,11 @@ def test_the_corpus_is_large() -> None:
 @pytest.mark.parametrize('theme', THEMES)
 def test_a_warm_processor_equals_a_fresh_one(tmp_path: Path, theme: str,
                                              choose: Callable[[str], List[str]]) -> None:
-    """All scripts of a theme run in forks of one keeper, one after the other."""
-    found = differences(Bench(tmp_path), choose(theme), is_warm=True)
+    """All scripts of a theme run in forks of one keeper, one after the other.
+
+    With several workers that is itself a fork of one that has no jobs.
+    """
+    found = differences(Bench(tmp_path), choose(theme), is_warm=True, workers=4)
 
     assert not found, '\n'.join(found)
 

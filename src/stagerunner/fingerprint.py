@@ -162,6 +162,17 @@ class Digests(Scanner):
             return False
         return _STAT_TELLS and self.recall(path, found) is None
 
+    def are_at_hand(self, paths: Iterable[str]) -> bool:
+        """True for files of which no more than a little has to be read to tell their digests."""
+        unread = 0
+        for path in paths:
+            found = try_stat(path)
+            if found is None or not stat.S_ISREG(found.st_mode):
+                return False
+            if self.recall(path, found) is None:
+                unread += found.st_size
+        return unread < LARGE
+
     def close(self) -> None:
         """End what was begun and nobody asked for."""
         if self._ahead is not None:

@@ -197,6 +197,7 @@ def _run_tasks(request: Request, parts: Parts, occasion: Occasion, emit: Broadca
         Rules(request.lock_timeout_s, request.workers, request.keeps_going,
               request.circuit_breaker), parts.spread, emit.idle))
     staleness = Staleness(observer, emit)
+    parts.launcher.expect(request.workers)
     try:
         if request.isolation != OFF and _is_sure_of_work(request, selection.groups):
             # It takes a while to be ready, and there is enough to be done meanwhile.

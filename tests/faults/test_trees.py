@@ -472,19 +472,20 @@ def _kill_runner(command: Sequence[str], workspace: Workspace, jobs: Sequence[st
         token.end_all()
 
 
-@pytest.mark.parametrize('launcher', ['warm', 'spawn'])
+@pytest.mark.parametrize('launcher, workers', [('warm', '1'), ('warm', '4'), ('spawn', '1')])
 @sizes(1, 50)
 def test_a_stage_whose_keeper_is_killed_fails_and_its_lock_is_free(
-        size: int, launcher: str, tmp_path: Path, install: Install) -> None:
+        size: int, launcher: str, workers: str, tmp_path: Path, install: Install) -> None:
     """The runner adopts what the keeper leaves, kills it, and tells that the stage failed."""
     need_linux()
-    tally = Tally(f'kill -9 of a keeper, {launcher}', SEED)
+    tally = Tally(f'kill -9 of a keeper of {workers}, {launcher}', SEED)
     for number in range(size):
         workspace = Workspace(tmp_path / f'{number}')
         workspace.simple(STAYS, retry={'maxAttempts': 1}, env={'WITH_FAMILY': '1'})
         token = new_token(workspace)
         with tally.trial(f'kill {number}') as trial:
-            runner = install.start(workspace, '--launcher', launcher, env=token.env)
+            runner = install.start(workspace, '--launcher', launcher, '--max-workers', workers,
+                                   env=token.env)
             try:
                 keeper = parent_of(started_by(workspace, 'stands-work'))
                 assert parent_of(keeper) == runner.pid

@@ -30,12 +30,18 @@ class Channel:
         import marshal
         import struct
 
-        self.socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
+        self._kind = _socket.AF_UNIX, _socket.SOCK_STREAM, 0
+        self.socket = _socket.socket(*self._kind, descriptor)
         self._rights = _socket.SOL_SOCKET, _socket.SCM_RIGHTS
         self._room = _socket.CMSG_SPACE(_DESCRIPTORS * array.array('i').itemsize)
         self._array = array.array
         self._dumps, self._loads = marshal.dumps, marshal.loads
         self._length = struct.Struct('<I')
+
+    def move_to(self, descriptor: int) -> None:
+        """Go on with another pair; nothing is loaded for it."""
+        self.socket.close()
+        self.socket = type(self.socket)(*self._kind, descriptor)
 
     def fileno(self) -> int:
         """Return the descriptor to wait for."""

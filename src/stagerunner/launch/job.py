@@ -82,6 +82,9 @@ class Exit(NamedTuple):
 class Launcher:
     """Starts jobs and reports their ends; an implementation per kind of system."""
 
+    def expect(self, n_jobs: int) -> None:
+        """Be told that at most so many jobs are going to be at work at once."""
+
     def prepare(self, python: str, env: Dict[str, str]) -> None:
         """Begin with what the first fenced Python job is going to wait for, if there is such."""
 

@@ -61,11 +61,8 @@ class Keeper:
         self.stage = stage
         self.end = end
         self.is_enforced = is_enforced
-        self.wake, self._wake_writer = os.pipe()
-        os.set_blocking(self.wake, False)
-        os.set_blocking(self._wake_writer, False)
-        _signal.set_wakeup_fd(self._wake_writer)
-        _signal.signal(_signal.SIGCHLD, lambda signum, frame: None)
+        #: A pipe that wakes it when a child ended; made for the first job.
+        self.wake = self._wake_writer = -1
 
     def serve(self):
         """Run jobs; returns what was prepared in the fork that is to become a warm processor."""
@@ -73,9 +70,13 @@ class Keeper:
             message, descriptors = self._receive()
             if message is None:
                 os._exit(0)
+            if message['verb'] == 'split':
+                self._split(descriptors[0])
             if message['verb'] != 'run':
                 # It was meant for a job that ended meanwhile.
                 continue
+            if self.wake < 0:
+                self._settle()
             prepared = None
             if message['warm'] and self.stage is not None:
                 # What is there by now is of no concern to the collector of the fork, and what
@@ -93,6 +94,46 @@ class Keeper:
                 self.stage.ended_well(prepared)
 
     # -- in the keeper -----------------------------------------------------------
+
+    def _split(self, descriptor):
+        """Fork a keeper that is like this one, which has not had a job, and serves a channel.
+
+        The process in between ends at once.  So the new one is no descendant of this one, but a
+        child of the runner, who adopts.
+        """
+        told, tell = os.pipe()
+        between = os.fork()
+        if between == 0:
+            number = 0
+            try:
+                number = os.fork()
+                if number:
+                    os.write(tell, b'%d' % number)
+            finally:
+                if number or sys.exc_info()[0]:
+                    os._exit(0)
+            os.close(told)
+            os.close(tell)
+            os.setsid()
+            os.set_inheritable(descriptor, False)
+            self.channel.move_to(descriptor)
+            return
+        os.close(tell)
+        os.close(descriptor)
+        os.waitpid(between, 0)
+        number = int(os.read(told, 32) or 0)
+        os.close(told)
+        self.channel.send(('split', number))
+
+    def _settle(self):
+        """Become one that has jobs: adopt whatever these leave, and be told of the ends."""
+        if self.kernel is not None:
+            self.kernel.become_subreaper()
+        self.wake, self._wake_writer = os.pipe()
+        os.set_blocking(self.wake, False)
+        os.set_blocking(self._wake_writer, False)
+        _signal.set_wakeup_fd(self._wake_writer)
+        _signal.signal(_signal.SIGCHLD, lambda signum, frame: None)
 
     def _watch(self, process):
         """See one job through: pass signals on, wait, sweep, report; return how it ended."""
@@ -330,7 +371,6 @@ def serve(started, start, descriptor, report):
     kernel = None
     try:
         kernel = isolation.Kernel()
-        kernel.become_subreaper()
     except (ImportError, OSError, AttributeError):
         # No ctypes or no such calls: then neither files nor orphans are looked after.
         pass

@@ -7,6 +7,7 @@ begins one before it loads anything else (`commands.swift`).
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -66,6 +67,24 @@ class Begun(NamedTuple):
         self.process.wait()
 
 
+class Adopted:
+    """A process that became a child of this one when its parent ended."""
+
+    #: What it prints goes where its first keeper's does.
+    stdout = None
+
+    def __init__(self, pid: int):
+        self.pid = pid
+
+    def kill(self) -> None:
+        """Kill it; it is not reaped before `wait`, so the number is still its own."""
+        os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self) -> None:
+        """Wait for its end."""
+        os.waitpid(self.pid, 0)
+
+
 def has_keepers() -> bool:
     """True where processors are forked from keepers.
 
@@ -109,6 +128,28 @@ def begin(kind: Kind, env: Dict[str, str]) -> Begun:
     if kind.is_fenced:
         tell(channel, in_bytes(clean))
     return Begun(kind, process, channel)
+
+
+def split(first: Begun) -> Begun:
+    """Have a keeper that is ready, and has never had a job, fork another one like it.
+
+    Only for who adopts orphans.  Raises `OSError` when it cannot.
+    """
+    import _socket
+
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    channel = Channel(ours.detach())
+    try:
+        first.channel.send({'verb': 'split'}, [theirs.fileno()])
+        answer = first.channel.receive()[0]
+        if answer is None or not answer[1]:
+            raise OSError(errno.ECHILD, os.strerror(errno.ECHILD))
+    except OSError:
+        channel.close()
+        raise
+    finally:
+        theirs.close()
+    return Begun(first.kind, Adopted(answer[1]), channel)
 
 
 def in_bytes(value: Any) -> Any:

@@ -1,0 +1,136 @@
+"""Keepers are begun early, and with several workers forked from one that never has a job."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Iterator
+from typing import List
+
+import pytest
+
+import guards
+from stagerunner.clock import Clock
+from stagerunner.clock import Stop
+from stagerunner.launch.job import Exit
+from stagerunner.launch.job import Job
+from stagerunner.launch.linux import LinuxLauncher
+from stagerunner.launch.nursery import begin_early
+from stagerunner.searchpath import start_environment
+from support import PATIENCE_S
+from support import clean_environment
+from support import is_alive
+from support import wait_until
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.skipif(
+    not sys.platform.startswith('linux'), reason='keepers are for Linux')]
+
+#: A program that tells who its keeper and its keeper's parent are, and waits.
+_TELLS = """#!/bin/sh
+read -r _ _ _ parent _ < /proc/$PPID/stat
+echo "$PPID $parent" > "told-$1"
+exec sleep 60
+"""
+
+
+class Yard:
+    """A launcher for several jobs, which stand once they told who they are."""
+
+    def __init__(self, root: Path, launcher: LinuxLauncher):
+        self.root = root
+        self.launcher = launcher
+        (root / 'tells.sh').write_text(_TELLS)
+        (root / 'tells.sh').chmod(0o755)
+
+    def start(self, task: str) -> List[int]:
+        """Start a job and return its keeper and the parent of that."""
+        job = Job(task, ('tells.sh', task), clean_environment(), str(self.root),
+                  str(self.root / f'{task}.log'), None)
+        assert self.launcher.start(job) is None
+        told = self.root / f'told-{task}'
+        wait_until(lambda: told.exists() and told.read_text(), f'{task} to stand')
+        return [int(word) for word in told.read_text().split()]
+
+    def end_all(self) -> List[Exit]:
+        ends: List[Exit] = []
+        self.launcher.stop_all('over', at_once=True)
+        while self.launcher.running:
+            ends += self.launcher.wait(PATIENCE_S)
+        return ends
+
+
+@pytest.fixture
+def yard(tmp_path: Path) -> Iterator[Yard]:
+    stop = Stop()
+    yard = Yard(tmp_path, LinuxLauncher(Clock(), stop))
+    yard.launcher.expect(3)
+    yield yard
+    yard.end_all()
+    yard.launcher.close()
+    stop.close()
+    # What a lost keeper left fell to this process, and is killed.
+    wait_until(lambda: not guards.leaked_children(), 'the end of what fell to this process')
+
+
+def test_keepers_are_forked_from_one_without_a_job_and_are_children_of_the_runner(yard):
+    """Who ends one of them, or sweeps what it left, does not meet the others."""
+    keepers = {}
+    for task in ('a', 'b', 'c'):
+        keepers[task], parent = yard.start(task)
+        assert parent == os.getpid()
+    first, = yard.launcher.first.values()
+
+    assert len({first.process.pid, *keepers.values()}) == 4
+    assert [os.getsid(pid) for pid in keepers.values()] == list(keepers.values())
+    assert {ended.exit_code for ended in yard.end_all()} == {-signal.SIGKILL}
+    assert all(map(is_alive, keepers.values()))
+    yard.launcher.close()
+    assert not any(map(is_alive, [first.process.pid, *keepers.values()]))
+
+
+def test_a_keeper_that_is_lost_takes_its_job_along_and_no_other(yard):
+    lost, _ = yard.start('a')
+    yard.start('b')
+
+    os.kill(lost, signal.SIGKILL)
+    ended, = yard.launcher.wait(PATIENCE_S)
+
+    assert (ended.task, ended.exit_code) == ('a', -signal.SIGKILL)
+    assert list(yard.launcher.running) == ['b']
+    assert yard.start('again')[0] != lost
+
+
+def test_the_one_without_a_job_is_replaced_when_it_is_lost(yard):
+    yard.start('a')
+    first, = yard.launcher.first.values()
+    os.kill(first.process.pid, signal.SIGKILL)
+
+    assert yard.start('b')[1] == os.getpid()
+    assert [ended.task for ended in yard.end_all()] in (['a', 'b'], ['b', 'a'])
+
+
+def test_with_one_worker_there_is_one_keeper(yard):
+    yard.launcher.expect(1)
+
+    keeper, parent = yard.start('a')
+
+    assert parent == os.getpid() and not yard.launcher.first
+    assert yard.launcher.busy[0].process.pid == keeper
+
+
+@pytest.mark.parametrize('is_used', [True, False], ids=['used', 'not used'])
+def test_a_keeper_that_was_begun_early_is_used_or_given_up(is_used):
+    env, stop = clean_environment(), Stop()
+    begun = begin_early(env)
+    launcher = LinuxLauncher(Clock(), stop, begun=begun)
+
+    launcher.prepare(sys.executable, start_environment(env))
+    if is_used:
+        assert launcher.fence(None, start_environment(env)).landlock >= 0
+        assert [keeper.process for keeper in launcher.idle] == [begun.process]
+    launcher.close()
+    stop.close()
+
+    assert not is_alive(begun.process.pid)
