@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from limited import as_nobody
+from limited import needs_root
 from stagerunner import locks
 from stagerunner.errors import StateError
 from support import PATIENCE_S
@@ -432,18 +434,14 @@ def test_no_descriptor_is_left_open(path):
     assert os.listdir('/proc/self/fd') == before
 
 
-@pytest.mark.skipif(not hasattr(os, 'geteuid') or os.geteuid() != 0, reason='needs root')
+@needs_root
 def test_a_lock_that_may_not_be_opened_is_a_state_error():
     os.chmod(os.curdir, 0o755)
     os.mkdir('locks')
     Path('locks/work.lock').write_text('')
     os.chmod('locks/work.lock', 0o600)
-    os.seteuid(65534)
-    try:
-        with pytest.raises(StateError, match='permission denied; check who may read'):
-            locks.try_lock('locks/work.lock')
-    finally:
-        os.seteuid(0)
+    with as_nobody(), pytest.raises(StateError, match='permission denied; check who may read'):
+        locks.try_lock('locks/work.lock')
     assert os.listdir('locks') == ['work.lock']
 
 

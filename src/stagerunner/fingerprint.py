@@ -54,8 +54,8 @@ KEY_FORMAT = 1
 #: So many inputs are looked at, at the most, whether they are large.
 _MOST_AHEAD = 10_000
 
-#: A larger output is not read again in the run that made it, in bytes.
-_SMALL = 64 << 10
+#: What is no larger is hashed in less time than anything is done about it, in bytes.
+SMALL = 64 << 10
 
 #: Sections of the index.
 _DIGESTS, _SCANS = 'digests', 'scans'
@@ -198,7 +198,7 @@ class Digests(Scanner):
             self.fresh.pop(path, None)
             return
         self.fresh[path] = _noted(*seen, digest)
-        if _STAT_TELLS and seen.size <= _SMALL:
+        if _STAT_TELLS and seen.size <= SMALL:
             self._young.append((seen.ctime_ns + slack_ns(seen.mtime_ns), path))
 
     def read_again(self, at_most: int) -> None:
