@@ -60,7 +60,6 @@ from stagerunner.plan import SKIP
 from stagerunner.plan import Decision
 from stagerunner.plan import decide
 from stagerunner.publish import discard
-from stagerunner.publish import private_folder
 from stagerunner.records import NamedTuple
 from stagerunner.result import BROKEN
 from stagerunner.result import BUSY
@@ -73,6 +72,7 @@ from stagerunner.rollcall import RollCall
 from stagerunner.rollcall import Unchanged
 from stagerunner.searchpath import start_environment
 from stagerunner.shortcut import Shortcut
+from stagerunner.spelling import private_folder
 from stagerunner.state.marker import Marker
 from stagerunner.state.names import StateNames
 from stagerunner.tasks import Group
