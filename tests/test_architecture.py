@@ -55,7 +55,7 @@ LEVELS = {
     'holdings': 4.5, 'cleaning': 4.6, 'adoption': 6,
     'ledger': 4.5, 'facts': 5, 'harvest': 5, 'result': 5, 'commit': 5, 'plan': 5.5,
     'agenda': 5.5, 'holds': 5.5, 'rollcall': 5.6, 'groundwork': 5.8, 'finishing': 5.9,
-    'telling': 5.8,
+    'headstart': 5.8, 'telling': 5.8,
     'task': 6, 'rehearsal': 6, 'selection': 6, 'scheduler': 6.5,
     'report.chain': 3.1, 'report.trail': 3.2, 'report.heads': 3.6, 'report.audit': 3.7,
     'report.inspection': 3.7,

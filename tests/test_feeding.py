@@ -90,7 +90,10 @@ class Basket(Intake):
     def verdict(self, member: Member, result: Any) -> Verdict:
         return Verdict(7.0 if result.error_class == TRANSIENT else None, 'as the test says')
 
-    def finish(self, member: Member) -> EntryEnded:
+    def finish(self, members: Sequence[Member]) -> Sequence[EntryEnded]:
+        return [self._end(member) for member in members]
+
+    def _end(self, member: Member) -> EntryEnded:
         self.n_held -= 1
         how = ('lost' if member.is_lost else 'failed' if member.failure
                else 'cut short' if member.is_cut_short

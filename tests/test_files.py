@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import re
-import resource
 import shutil
 import socket
 import subprocess
@@ -14,6 +13,9 @@ import threading
 
 import pytest
 
+from limited import as_nobody
+from limited import needs_root
+from limited import no_file_over
 from stagerunner import files
 from stagerunner.errors import InputChanged
 from stagerunner.errors import StateError
@@ -27,34 +29,6 @@ posix = pytest.mark.skipif(os.name != 'posix', reason='POSIX only')
 linux = pytest.mark.skipif(not sys.platform.startswith('linux'), reason='needs /proc')
 
 #: A user who may nothing.
-NOBODY = 65534
-
-
-@contextlib.contextmanager
-def no_file_over(size_bytes):
-    """Let every write beyond a size fail with EFBIG, as a full disk does with ENOSPC."""
-    former = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, former[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, former)
-
-
-@contextlib.contextmanager
-def as_nobody():
-    """Do what follows without the rights of root."""
-    os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
-needs_root = pytest.mark.skipif(not hasattr(os, 'geteuid') or os.geteuid() != 0,
-                                reason='only root can give up rights')
-
-
 # -- writing ----------------------------------------
 
 @pytest.mark.parametrize('durable', [True, False])

@@ -1,11 +1,10 @@
 """Of what a processor prints the beginning and the end are kept, on disk and never in memory."""
 
-import contextlib
 import os
-import resource
 
 import pytest
 
+from limited import no_file_over
 from stagerunner.launch.capture import HEAD_BYTES
 from stagerunner.launch.capture import RECENT_LINES
 from stagerunner.launch.capture import SEAM
@@ -15,17 +14,6 @@ from stagerunner.launch.capture import Output
 from stagerunner.launch.capture import Recent
 from stagerunner.launch.capture import Redactor
 from stagerunner.launch.capture import in_order
-
-
-@contextlib.contextmanager
-def no_file_over(size_bytes):
-    """Let every write beyond a size fail with EFBIG, as a full disk does with ENOSPC."""
-    former = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, former[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, former)
 
 
 def kept(data, head, tail):

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from limited import as_nobody
+from limited import needs_root
 from stagerunner import locks
 from stagerunner.errors import StateError
 from support import PATIENCE_S
@@ -432,18 +434,14 @@ def test_no_descriptor_is_left_open(path):
     assert os.listdir('/proc/self/fd') == before
 
 
-@pytest.mark.skipif(not hasattr(os, 'geteuid') or os.geteuid() != 0, reason='needs root')
+@needs_root
 def test_a_lock_that_may_not_be_opened_is_a_state_error():
     os.chmod(os.curdir, 0o755)
     os.mkdir('locks')
     Path('locks/work.lock').write_text('')
     os.chmod('locks/work.lock', 0o600)
-    os.seteuid(65534)
-    try:
-        with pytest.raises(StateError, match='permission denied; check who may read'):
-            locks.try_lock('locks/work.lock')
-    finally:
-        os.seteuid(0)
+    with as_nobody(), pytest.raises(StateError, match='permission denied; check who may read'):
+        locks.try_lock('locks/work.lock')
     assert os.listdir('locks') == ['work.lock']
 
 
@@ -463,6 +461,19 @@ def test_the_holder_is_named_for_people_while_the_lock_is_held(path):
     assert locks.holder_of(path) == 'held by pid 7 on build-3 since noon, run demo1'
     lock.release()
     assert locks.holder_of(path) == 'held by another process'
+
+
+def test_a_note_that_cannot_be_written_is_no_trouble(path):
+    lock = _take(path)
+    os.chmod('locks', 0o500)
+    try:
+        with as_nobody():
+            lock.note({'pid': 7})
+    finally:
+        os.chmod('locks', 0o700)
+
+    assert locks.holder_of(path) == 'held by another process'
+    lock.release()
 
 
 @pytest.mark.parametrize('note', [b'', b'{', b'[]', b'{"host": "x"}', b'\xff'])

@@ -148,6 +148,23 @@ def _audit(workspace: Workspace) -> str:
     return path.read_text('ascii') if path.exists() else ''
 
 
+@pytest.mark.parametrize('told, shown', [('"papers"', '>papers<'), ('[7]', '>[7]<')])
+def test_a_report_says_over_which_collection_a_stage_fans_out(report, main, workspace, told,
+                                                              shown):
+    """Also when somebody wrote something else there."""
+    workspace.simple()
+    workspace.pipeline(stage(forEach='papers', inputs=['{item.path}']),
+                       items={'papers': {'glob': 'data/input/*.txt'}})
+    main('--pipeline', workspace.pipeline_file, '--run-id', 'r')
+    audit = workspace.read('state/audit_r.jsonl')
+    workspace.write('state/audit_r.jsonl', audit.replace('"work":"papers"', f'"work":{told}'))
+
+    done = report('r', '-o', '-')
+
+    assert done.code == 0
+    assert re.search(f'fans out over</[a-z]+><[^>]*{re.escape(shown)}', done.out)
+
+
 def test_a_torn_and_damaged_audit_still_has_a_page(report, main, workspace):
     workspace.simple()
     main('--pipeline', workspace.pipeline_file, '--run-id', 'r')

@@ -16,16 +16,22 @@ from fakes import FakeClock
 from fakes import ListSink
 from fakes import writes
 from stagerunner.errors import LockTimeout
+from stagerunner.errors import RunnerError
 from stagerunner.errors import StateError
+from stagerunner.errors import UsageError
 from stagerunner.events import RunEnded
 from stagerunner.events import RunStarted
 from stagerunner.events import TaskDone
 from stagerunner.events import TaskStarted
+from stagerunner.launch.job import Fence
 from stagerunner.locks import run_lock
 from stagerunner.locks import stage_lock
 from stagerunner.locks import try_lock
+from stagerunner.selection import Wanted
 from stagerunner.session import Broadcast
 from stagerunner.session import new_run_id
+from stagerunner.state.names import StateNames
+from stagerunner.state.run import unfinished_run
 from support import stage
 
 pytestmark = pytest.mark.unit
@@ -385,6 +391,35 @@ def test_a_stage_that_another_run_holds_makes_the_run_busy(engine):
     assert engine.workspace.json('state/metrics_r1.json')['attempts'] == 0
     assert not engine.workspace.path('state/stage_work.json').exists()
     assert "stage 'work' is busy: locks/work.lock still locked after 0.1s" in engine.error()
+
+
+@pytest.mark.parametrize('spoil', [
+    pytest.param({'wanted': Wanted(force=('wrok',))}, id='usage'),
+    pytest.param({'isolation': 'strict'}, id='isolation')])
+def test_a_run_that_is_refused_leaves_no_record_and_what_was_stopped_can_be_resumed(engine, spoil):
+    """Bug: `--resume` went on with the slip of the hand, of which there was nothing to resume."""
+    engine.launcher.will('work', Ending(exit_code=65))
+    engine.run('stopped')
+    engine.launcher.surrounding = Fence()
+
+    with pytest.raises(RunnerError) as refused:
+        engine.run('refused', **spoil)
+
+    assert refused.value.exit_code == 2
+    assert unfinished_run(StateNames(str(engine.workspace.root)),
+                          str(engine.workspace.root)) == 'stopped'
+    assert not [name for name in os.listdir(str(engine.workspace.path('state')))
+                if 'refused' in name]
+
+
+def test_a_slip_of_the_hand_costs_no_figures_of_the_run_with_the_same_id(engine):
+    engine.run('r1')
+    before = engine.workspace.tree('state')
+
+    with pytest.raises(UsageError):
+        engine.run('r1', wanted=Wanted(only=('wrok',)))
+
+    assert engine.workspace.tree('state') == before
 
 
 def test_a_full_disk_in_a_processor_is_a_fault_of_the_state(engine):

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from limited import no_file_over
 from stagerunner import files
 from stagerunner.errors import StateError
 from stagerunner.state.items import ItemJournal
@@ -334,20 +335,10 @@ def test_a_line_with_a_good_seal_and_a_bad_shape_is_void(journal, names, again):
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='a full device')
 def test_a_write_that_fails_is_told_and_leaves_no_trace(journal, names, again):
     """The limit on the size of files stands for a full disk: a part of the write succeeds."""
-    import resource
-    import signal
-
     journal.append([marker(1)])
     size = os.path.getsize(names.items('ocr'))
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 40, limits[1]))
-    try:
-        with pytest.raises(StateError, match='file too large'):
-            journal.append([marker(2, params={'other': 1})])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, before)
+    with no_file_over(size + 40), pytest.raises(StateError, match='file too large'):
+        journal.append([marker(2, params={'other': 1})])
 
     assert os.path.getsize(names.items('ocr')) == size
     journal.append([marker(3, params={'other': 1})])

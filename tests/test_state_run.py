@@ -1,12 +1,13 @@
 """The record of a run is durable; old runs go with all that belongs to them, live ones stay."""
 
-import contextlib
 import os
 import subprocess
 import sys
 
 import pytest
 
+from limited import as_nobody
+from limited import needs_root
 from stagerunner import __version__
 from stagerunner.errors import StateError
 from stagerunner.files import read_json
@@ -163,27 +164,13 @@ def test_a_file_in_the_place_of_the_logs_is_a_state_error(names, tmp_path):
     lock.release()
 
 
-@contextlib.contextmanager
-def as_nobody():
-    """Do what follows without the rights of root, who must have set up names without a root."""
-    os.chmod(os.curdir, 0o755)
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
-needs_root = pytest.mark.skipif(not hasattr(os, 'geteuid') or os.geteuid() != 0,
-                                reason='only root can give up rights')
-
-
 @needs_root
 def test_what_cannot_be_removed_is_a_state_error():
     names = StateNames('')
     os.mkdir('state')
     make_run(names, 'r1')
 
+    os.chmod(os.curdir, 0o755)
     with as_nobody(), pytest.raises(StateError, match=r'metrics_r1\.json: permission denied; ch'):
         forget_run(names, 'r1')
 
@@ -197,6 +184,7 @@ def test_an_old_run_that_may_not_be_removed_is_left_to_the_next_run():
     os.makedirs('locks/.run')
     os.chmod('locks/.run', 0o777)
 
+    os.chmod(os.curdir, 0o755)
     with as_nobody():
         forget_old_runs(names, '', 1)
 

@@ -233,8 +233,7 @@ def test_a_limit_ends_it_when_all_of_them_are_finished(feeds):
     members = feed.take(4)
 
     assert len(members) == 2 and not feed.is_over()
-    for member in members:
-        feed.finish(member)
+    feed.finish(members)
     assert feed.is_over() and feed.take(4) == []
 
 
@@ -244,11 +243,11 @@ def test_draining_ends_when_nothing_is_left_and_waits_for_what_others_hold(feeds
     theirs, = other.take(1)
     feed = feeds.make(drains=True)
     mine, = feed.take(4)
-    feed.finish(mine)
+    feed.finish([mine])
 
     clock.advance(2)
     assert feed.take(4) == [] and not feed.is_over()
-    other.finish(theirs)
+    other.finish([theirs])
     clock.advance(2)
     assert feed.take(4) == [] and feed.is_over()
 
@@ -279,7 +278,7 @@ def test_leases_are_kept_as_long_as_somebody_asks_in_time(feeds, clock):
 
     assert clock.monotonic() - 1000 == pytest.approx(200)
     assert feeds.make('other').take(1) == []
-    assert feed.finish(member).outcome == 'skipped'
+    assert feed.finish([member])[0].outcome == 'skipped'
 
 
 def test_a_lease_is_prolonged_three_times_while_it_lasts(feeds):
@@ -303,9 +302,9 @@ def test_what_was_lost_is_told_once_and_is_not_finished(feeds, clock):
 
     assert feed.lost() == [mine] and feed.lost() == []
     assert mine.is_lost and not feed.is_ours('a')
-    assert feed.finish(mine).outcome == 'lost'
+    assert feed.finish([mine])[0].outcome == 'lost'
     assert feeds.queue.refused() == 0
-    assert (other.finish(theirs).outcome, feeds.state('a')) == ('done', ('done', 2))
+    assert (other.finish([theirs])[0].outcome, feeds.state('a')) == ('done', ('done', 2))
 
 
 def test_an_entry_is_ours_while_its_lease_lasts_and_after_that_if_the_queue_says_so(feeds, clock):
@@ -328,7 +327,7 @@ def test_a_finish_that_comes_too_late_is_refused(feeds, clock):
     clock.advance(31)
     feeds.make('other').take(1)
 
-    assert feed.finish(member).outcome == 'lost'
+    assert feed.finish([member])[0].outcome == 'lost'
     assert feeds.queue.refused() == 1 and feed.counts == {'lost': 1}
 
 
@@ -356,6 +355,56 @@ def test_leases_of_a_run_that_is_dead_are_not_waited_for(feeds):
     feeds.make('dead', is_alive=False).take(1)
 
     assert [(member.name, member.attempt) for member in feeds.make('w').take(2)] == [('b', 2)]
+
+
+def test_what_may_have_killed_its_runners_has_its_last_attempt_alone(feeds):
+    """Two runners died with all three in hand; only one of these can be to blame for the next."""
+    feeds.put(*'abc')
+    for name in ('first', 'second'):
+        assert len(feeds.make(name, is_alive=False).take(4)) == 3
+    feeds.put('new', priority=1)
+    feed = feeds.make()
+
+    alone, = feed.take(4)
+    assert (alone.name, alone.attempt) == ('a', 3)
+    assert [feeds.state(name) for name in ('b', 'c', 'new')] == [
+        ('queued', 2), ('queued', 2), ('queued', 0)]
+    assert feed.take(4) == []
+
+    feed.finish([alone])
+    assert [member.name for member in feed.take(4)] == ['b']
+    # Another one dies of it.
+    feeds.alive.pop().release()
+    heir = feeds.make('heir')
+    assert [member.name for member in heir.take(4)] == ['c']
+    assert [feeds.state(name)[0] for name in 'abc'] == ['done', 'error', 'in_progress']
+
+
+def test_what_may_have_killed_its_runners_waits_until_nothing_else_is_in_hand(feeds, clock):
+    feeds.put('a')
+    for name in ('first', 'second'):
+        feeds.make(name, is_alive=False).take(1)
+    feeds.put('new', 'newer', priority=1)
+    feed = feeds.make()
+    new, = feed.take(1)
+
+    assert feed.take(3) == []
+    assert [feeds.state(name) for name in ('a', 'newer')] == [('queued', 2), ('queued', 0)]
+    clock.advance(2)
+    assert feed.take(3) == []
+    feed.finish([new])
+    assert [member.name for member in feed.take(3)] == ['a']
+
+
+def test_an_entry_that_failed_by_itself_is_no_suspect(feeds, task):
+    feeds.put('a', 'b')
+    feeds.settings = SETTINGS._replace(max_job_attempts=2)
+    feed = feeds.make()
+    for member in feed.take(2):
+        member.delay_s = 0.0
+        feed.finish([settle(member, failure(task, TRANSIENT))])
+
+    assert [(member.name, member.attempt) for member in feed.take(2)] == [('a', 2), ('b', 2)]
 
 
 def test_a_run_whose_id_is_used_again_is_dead(feeds):
@@ -404,7 +453,7 @@ def test_entries_are_finished_as_concluded(feeds, task):
     failed.failure = failure(task)
     stopped.is_cut_short = True
 
-    ended = [feed.finish(member) for member in (done, retried, failed, stopped)]
+    ended = feed.finish([done, retried, failed, stopped])
 
     assert [(event.outcome, event.error, event.delay_s) for event in ended] == [
         ('done', None, None), ('retry', 'work: exit code 65', 5.0),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from typing import Collection
 from typing import Deque
 from typing import Iterator
 from typing import List
@@ -197,6 +198,17 @@ class Agenda:
             rank = ((lane.position, index) if self.is_sequential else (index, lane.position))
             heapq.heappush(self.listed, (rank, lane.position))
             lane.is_listed = True
+
+    def following(self, at_work: Collection[Entry]) -> Optional[Group]:
+        """Return the plain stage that comes next if the one at work ends well, if that is sure."""
+        if not self.is_sequential or len(at_work) != 1:
+            return None
+        lane = next(iter(at_work)).lane
+        after = self.lanes[lane.position + 1:lane.position + 2]
+        if not after or after[0].blocked_by or any(
+                group.is_fan_out for group in (lane.group, after[0].group)):
+            return None
+        return after[0].group
 
     # -- what came of it -----------------------------------------------------------
 

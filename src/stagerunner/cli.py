@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from typing import Optional
     from typing import Tuple
 
+#: The last of the numbers of standard streams.
+_STDERR = 2
+
 #: Every command and what it does; its module is loaded when it is called (of two words: from a
 #: folder with the name of the first).
 COMMANDS = {
@@ -97,11 +100,29 @@ class System(NamedTuple):
 def main(argv: Optional[List[str]] = None) -> int:
     """Run the command line `argv` (default: the process's own) and return its exit code."""
     try:
+        if None in (sys.stdin, sys.stdout, sys.stderr):
+            _fill_standard_places()
         code = _run_command(sys.argv[1:] if argv is None else argv, _system())
     except KeyboardInterrupt:
         code = 130
     _leave_quietly()
     return code
+
+
+def _fill_standard_places() -> None:
+    """See to it that no file of ours gets a number that standard streams have in a child.
+
+    Whoever closed them wants to hear nothing, and still does not.
+    """
+    try:
+        while True:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor > _STDERR:
+                os.close(descriptor)
+                return
+    except OSError:
+        # Without /dev/null no processor can be started, which is told then.
+        pass
 
 
 def _system() -> System:

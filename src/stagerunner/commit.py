@@ -58,35 +58,46 @@ class Finished(NamedTuple):
 
 
 def commit(batch: Sequence[Finished], flusher: Flusher) -> Dict[str, StateError]:
-    """Make finished tasks durable; returns why that failed, by task, for those that are not.
-
-    What was not renamed then stays private, and the task runs again.
-    """
-    group = _Batch(batch)
-    group.each(_write_marker)
-    group.flush(flusher.files, _written)
-    touched: Dict[str, Set[str]] = {}
-    group.each(lambda finished: touched.update({finished.task: _move(finished)}))
-    above = {finished.task: flusher.above(finished.published) for finished in group.left
-             if finished.former is None or finished.journal is not None}
-    group.flush(flusher.names, lambda finished: (
-        [*sorted(touched[finished.task]), *above.get(finished.task, ())]))
-    for finished in group.left:
-        flusher.safe.update([finished.published, *above.get(finished.task, ())])
-    group.note()
-    for finished in group.left:
-        _forget_private(finished)
+    """Make finished tasks durable; returns why that failed, by task, for those that are not."""
+    group = Batch(batch, flusher)
+    group.publish()
+    group.settle()
     return group.errors
 
 
-class _Batch:
-    """Tasks on their common way to the disk; those that meet an error stay behind."""
+class Batch:
+    """Tasks on their common way to the disk; those that meet an error stay behind.
 
-    def __init__(self, batch: Sequence[Finished]):
+    What was not renamed then stays private, and the task runs again.
+    """
+
+    def __init__(self, batch: Sequence[Finished], flusher: Flusher):
+        self.flusher = flusher
         self.left = list(batch)
         self.errors: Dict[str, StateError] = {}
+        #: The folders in which a task has changed names.
+        self.touched: Dict[str, Set[str]] = {}
 
-    def each(self, step: Callable[[Finished], object]) -> None:
+    def publish(self) -> None:
+        """Give everything its name, once its bytes are on the disk; the names may not be yet."""
+        self._each(_write_marker)
+        self._flush(self.flusher.files, _written)
+        self._each(lambda finished: self.touched.update({finished.task: _move(finished)}))
+
+    def settle(self) -> None:
+        """Make durable what was published: only now may anybody say that it is done."""
+        flusher = self.flusher
+        above = {finished.task: flusher.above(finished.published) for finished in self.left
+                 if finished.former is None or finished.journal is not None}
+        self._flush(flusher.names, lambda finished: (
+            [*sorted(self.touched[finished.task]), *above.get(finished.task, ())]))
+        for finished in self.left:
+            flusher.safe.update([finished.published, *above.get(finished.task, ())])
+        self._note()
+        for finished in self.left:
+            _forget_private(finished)
+
+    def _each(self, step: Callable[[Finished], object]) -> None:
         """Take one step with each task."""
         for finished in self.left:
             try:
@@ -98,7 +109,7 @@ class _Batch:
                 self._fail(finished, error)
         self._leave_behind()
 
-    def flush(self, flush: Callable[[Sequence[str]], Dict[str, OSError]],
+    def _flush(self, flush: Callable[[Sequence[str]], Dict[str, OSError]],
               paths_of: Callable[[Finished], Sequence[str]]) -> None:
         """Flush what all tasks need to be flushed."""
         paths = {finished.task: paths_of(finished) for finished in self.left}
@@ -109,7 +120,7 @@ class _Batch:
                     self._fail(finished, StateError(path, os_fault(errors[path])))
         self._leave_behind()
 
-    def note(self) -> None:
+    def _note(self) -> None:
         """Append the successes of members to their journals, each journal flushed once."""
         by_journal: Dict[int, List[Finished]] = {}
         for finished in self.left:

@@ -10,8 +10,6 @@ a permit holds up nobody but itself.
 from __future__ import annotations
 
 import heapq
-from collections import deque
-from typing import Deque
 from typing import Dict
 from typing import Iterable
 from typing import List
@@ -92,8 +90,8 @@ class Intake:
         """Say whether a failure is worth another attempt, later and by whomever."""
         raise NotImplementedError
 
-    def finish(self, member: Member) -> Event:
-        """Take note that nothing more is done for a member; return what is to be told of it."""
+    def finish(self, members: Sequence[Member]) -> Sequence[Event]:
+        """Take note that nothing more is done for these; return what is to be told of each."""
         raise NotImplementedError
 
     def news(self) -> Iterable[Event]:
@@ -111,7 +109,7 @@ class OpenAgenda(Agenda):
         #: Of members that are not through, how many of their tasks are not settled.
         self.unfinished: Dict[int, int] = {}
         #: Members that are through, until somebody takes them out.
-        self.finished: Deque[int] = deque()
+        self.finished: List[int] = []
         self.withdrawn: Set[Tuple[int, int]] = set()
 
     def open(self, lane: Lane, settled: Sequence[int] = ()) -> None:
@@ -267,10 +265,13 @@ class FedScheduler(Scheduler):
             self.told.discard(place)
 
     def _finish_members(self) -> None:
-        while self.agenda.finished:
-            number = self.agenda.finished.popleft()
-            self.emit(self.intake.finish(self.members.pop(number)))
-            self.agenda.leave(number)
+        # What became durable together ends together.
+        members = [self.members.pop(number) for number in self.agenda.finished]
+        self.agenda.finished.clear()
+        for event in self.intake.finish(members) if members else ():
+            self.emit(event)
+        for member in members:
+            self.agenda.leave(member.number)
 
     def _hand_in(self) -> None:
         """Finish all members, also those of which not everything was begun."""

@@ -54,8 +54,8 @@ KEY_FORMAT = 1
 #: So many inputs are looked at, at the most, whether they are large.
 _MOST_AHEAD = 10_000
 
-#: A larger output is not read again in the run that made it, in bytes.
-_SMALL = 64 << 10
+#: What is no larger is hashed in less time than anything is done about it, in bytes.
+SMALL = 64 << 10
 
 #: Sections of the index.
 _DIGESTS, _SCANS = 'digests', 'scans'
@@ -162,6 +162,17 @@ class Digests(Scanner):
             return False
         return _STAT_TELLS and self.recall(path, found) is None
 
+    def are_at_hand(self, paths: Iterable[str]) -> bool:
+        """True for files of which no more than a little has to be read to tell their digests."""
+        unread = 0
+        for path in paths:
+            found = try_stat(path)
+            if found is None or not stat.S_ISREG(found.st_mode):
+                return False
+            if self.recall(path, found) is None:
+                unread += found.st_size
+        return unread < LARGE
+
     def close(self) -> None:
         """End what was begun and nobody asked for."""
         if self._ahead is not None:
@@ -187,7 +198,7 @@ class Digests(Scanner):
             self.fresh.pop(path, None)
             return
         self.fresh[path] = _noted(*seen, digest)
-        if _STAT_TELLS and seen.size <= _SMALL:
+        if _STAT_TELLS and seen.size <= SMALL:
             self._young.append((seen.ctime_ns + slack_ns(seen.mtime_ns), path))
 
     def read_again(self, at_most: int) -> None:

@@ -19,11 +19,17 @@ from typing import Set
 from stagerunner import retry
 from stagerunner.clock import Clock
 from stagerunner.clock import stamp
+from stagerunner.commit import Batch
 from stagerunner.commit import Finished
-from stagerunner.commit import commit
+from stagerunner.commit import complete
 from stagerunner.definition import Stage
 from stagerunner.errors import FAILED
+from stagerunner.errors import STATE
 from stagerunner.errors import InputChanged
+from stagerunner.errors import RunnerError
+from stagerunner.errors import StageError
+from stagerunner.errors import Unreadable
+from stagerunner.events import Warned
 from stagerunner.evidence import evidence
 from stagerunner.facts import Facts
 from stagerunner.files import one_spelling
@@ -33,6 +39,7 @@ from stagerunner.groundwork import Groundwork
 from stagerunner.harvest import Crop
 from stagerunner.harvest import Harvester
 from stagerunner.holds import Holds
+from stagerunner.launch.job import INTERRUPTED as ASKED_TO_STOP
 from stagerunner.launch.job import Exit
 from stagerunner.locks import Lock
 from stagerunner.permits import Grant
@@ -45,8 +52,10 @@ from stagerunner.result import DONE
 from stagerunner.result import ENDED
 from stagerunner.result import STOPPED
 from stagerunner.result import Result
+from stagerunner.result import error_of
 from stagerunner.resume import tells_lengths
 from stagerunner.state.marker import Marker
+from stagerunner.tasks import Group
 from stagerunner.tasks import Task
 
 #: While others are at work, what has ended waits at most so long and for so many more.
@@ -94,6 +103,9 @@ class Finisher:
         self.isolation_of = isolation_of
         self.flusher = Flusher(root)
         self.waiting: List[_Waiting] = []
+        #: Those that are published, and how far they are on their way to the disk.
+        self.published: List[_Waiting] = []
+        self.batch = Batch((), self.flusher)
         self.since = 0.0
         self.results: List[Result] = []
         #: What is going to be published by those that wait, and the folders around it.
@@ -101,6 +113,33 @@ class Finisher:
         self.above: Set[str] = set()
 
     # -- an end ------------------------------------------------------------------
+
+    def judge(self, attempt: Attempt, ended: Exit) -> Result:
+        """Turn the end of a process into a result, which for a success is not yet the last."""
+        if ended.usage.leftovers:
+            self.ground.emit(Warned(attempt.task.name, f'left {ended.usage.leftovers} processes '
+                                                       f'behind; they were killed'))
+        self.ground.mirror(attempt.task)
+        try:
+            if ended.stopped == ASKED_TO_STOP:
+                return self.failed(attempt, ended, STOPPED, 'interrupted', retry.TRANSIENT)
+            error, error_class = error_of(attempt.task, ended)
+            if not error:
+                return self.take(attempt, ended)
+            is_full = any(retry.is_no_space(line) for line in ended.stderr_lines)
+            return self.failed(attempt, ended, BROKEN, error, error_class,
+                               STATE if is_full else FAILED)
+        except StageError as error:
+            error_class = retry.PERMANENT if error.is_final else retry.TRANSIENT
+            return self.failed(attempt, ended, BROKEN, str(error), error_class)
+        except Unreadable as error:
+            return self.failed(attempt, ended, BROKEN, str(error), retry.PERMANENT)
+        except FileNotFoundError as error:
+            said = f'{self.ground.shown(error.filename)} vanished while it was being published'
+            return self.failed(attempt, ended, BROKEN, said, retry.TRANSIENT)
+        except RunnerError as error:
+            return self.failed(attempt, ended, BROKEN, str(error), retry.PERMANENT,
+                               error.exit_code)
 
     def take(self, attempt: Attempt, ended: Exit) -> Result:
         """Check what a processor that exited with 0 made, which waits for its commit from then on.
@@ -166,24 +205,57 @@ class Finisher:
 
     def commit(self) -> None:
         """Make all that waits durable."""
-        waiting, self.waiting = self.waiting, []
+        self.publish()
+        self.settle()
+
+    def publish(self) -> bool:
+        """Give the outputs that wait their names; True where nothing is amiss so far.
+
+        They are as others will find them from then on, but not durable until `settle`.
+        """
+        self.published, self.waiting = self.waiting, []
         self.names, self.above = set(), set()
-        finished = [self._finished(entry) for entry in waiting
-                    if self.holds.may_publish(entry.attempt.task)]
-        errors = commit(finished, self.flusher)
-        done = {entry.task: entry for entry in finished}
-        for entry in waiting:
-            task = entry.attempt.task
-            if task.name not in done:
+        self.batch = Batch([self._finished(entry) for entry in self.published
+                            if self.holds.may_publish(entry.attempt.task)], self.flusher)
+        self.batch.publish()
+        for finished in self.batch.left:
+            for output in finished.marker.outputs:
+                if output.link is None:
+                    self.digests.published(os.path.join(finished.published, output.path),
+                                           output.digest)
+        return len(self.batch.left) == len(self.published)
+
+    def settle(self) -> None:
+        """Make what was published durable, and results of it."""
+        self.batch.settle()
+        errors = self.batch.errors
+        done = {finished.task for finished in self.batch.left}
+        for entry in self.published:
+            name = entry.attempt.task.name
+            if name in done:
+                result = self._done(entry)
+            elif name in errors:
+                result = self.failed(entry.attempt, entry.ended, BROKEN, str(errors[name]),
+                                     retry.PERMANENT, errors[name].exit_code)
+            else:
                 result = self.failed(entry.attempt, entry.ended, STOPPED, 'interrupted',
                                      retry.TRANSIENT)
-            elif task.name in errors:
-                error = errors[task.name]
-                result = self.failed(entry.attempt, entry.ended, BROKEN, str(error),
-                                     retry.PERMANENT, error.exit_code)
-            else:
-                result = self._done(entry)
             self.results.append(result)
+        self.published = []
+
+    def complete(self, group: Group) -> None:
+        """All tasks of a fan-out are done: its marker says so, unless it does already."""
+        key, tasks = self.ledger.done(group)
+        if self.ledger.is_told(group, key):
+            return
+        marker = Marker(group.stage.name, key, self.run_id, stamp(self.clock.now()),
+                        0.0, True, {'tasks': tasks}, (), self.ground.shown(group.home))
+        complete(group.home, marker, self.ledger.journal(group.task(0)), tasks)
+        gone = self.ledger.gone(group)
+        if gone:
+            self.ground.emit(Warned(group.stage.name, f'{len(gone)} of its former tasks are '
+                                    f'gone, such as {gone[0]}; what they published is still '
+                                    f'there'))
 
     def _finished(self, entry: _Waiting) -> Finished:
         attempt, crop = entry.attempt, entry.crop
@@ -203,9 +275,6 @@ class Finisher:
         task = attempt.task
         self.ledger.settled(task, attempt.facts.key)
         self.harvester.claims.note(task)
-        for output in crop.outputs:
-            if output.link is None:
-                self.digests.published(os.path.join(task.output_dir, output.path), output.digest)
         total = self._end_progress(attempt) if task.stage.checkpoint.enabled else None
         if task.stage.has_declared_files:
             discard(task.aside)

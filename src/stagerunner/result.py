@@ -85,6 +85,12 @@ class Performer:
         """Ask what runs, or `only` some tasks, to end; the results come from `wait` as always."""
         raise NotImplementedError
 
+    def expect(self, group: Optional[Group]) -> None:
+        """Take note of the plain stage that comes next if what is at work ends well; None: nobody.
+
+        What was made ready for one that was expected before, and has not been started, is undone.
+        """
+
     def let_go(self, task: str) -> None:
         """Give back what is held for this task alone: it is settled, or put off."""
 

@@ -1,20 +1,25 @@
 """Pass over members of a fan-out that stand as they are, many at once and at a small cost each.
 
 What the long way (`facts`, `plan`) would skip is found out with one look per
-file, and the parts of a key that members share are spelled once.  About whom
-anything is unusual goes the long way: an input that is no plain file, a stat
-that is not the remembered one, a link, a leftover, an item without a file of
-its own.  So nothing is skipped here that would not be skipped there.
+file, and the parts of a key that members share are spelled once.  A file whose
+stat is not the remembered one is read if it is small.  About whom anything is
+unusual goes the long way: an input that is no plain file, a link, a leftover,
+an item without a file of its own.  So nothing is skipped here that would not
+be skipped there.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 from json.encoder import encode_basestring_ascii
 
+from stagerunner.errors import InputChanged
+from stagerunner.errors import Unreadable
 from stagerunner.facts import Observer
 from stagerunner.files import digest_bytes
 from stagerunner.files import is_text
+from stagerunner.fingerprint import SMALL
 from stagerunner.fingerprint import canonical
 from stagerunner.fingerprint import stage_key
 from stagerunner.keys import is_reserved
@@ -34,8 +39,8 @@ if TYPE_CHECKING:
     from typing import Set
     from typing import Tuple
 
-#: So many are told of at once.
-BATCH = 1000
+#: So many are told of at once, or when so many files had to be read: somebody may ask to stop.
+BATCH, READS = 1000, 400
 
 #: Stands for the inputs in what members share; no name has such a character.
 _INPUTS = '\0'
@@ -53,13 +58,17 @@ class Unchanged(NamedTuple):
 class RollCall:
     """Calls the members of one fan-out, whose lock is held and whose journal is up to date."""
 
-    def __init__(self, observer: Observer, group: Group, journal: ItemJournal):
+    def __init__(self, observer: Observer, group: Group, journal: ItemJournal, *,
+                 most_reads: int = READS):
         self.root = observer.root
         self.digests = observer.digests
         self.group = group
         self.journal = journal
         #: Canonical JSON around the names of the inputs; None: members share too little.
         self.around = self._around(observer)
+        self.most_reads = most_reads
+        #: How many files were read for the batch at hand.
+        self.n_read = 0
         #: What of the runner's own lies in the folder that members share; None: not looked yet.
         self.private: Optional[Set[str]] = None
 
@@ -80,21 +89,23 @@ class RollCall:
         return (before, after) if mark and mark not in after else None
 
     def batches(self, numbers: Sequence[int]) -> Iterator[Unchanged]:
-        """Yield members of these that need nothing, a batch at a time."""
-        for at in range(0, len(numbers) if self.around else 0, BATCH):
-            found = Unchanged([], [], [], [])
-            for number in numbers[at:at + BATCH]:
-                try:
-                    answer = self._call(number)
-                except (OSError, LookupError, TypeError, ValueError, AttributeError):
-                    # Something is missing, or not as this runner writes it: the long way tells.
-                    continue
-                if answer is not None:
-                    found.numbers.append(number)
-                    for column, entry in zip(found[1:], answer):
-                        column.append(entry)
-            if found.numbers:
+        """Yield members of these that need nothing, a batch at a time, which may be empty."""
+        found = Unchanged([], [], [], [])
+        for number in numbers if self.around else ():
+            if len(found.numbers) == BATCH or self.n_read >= self.most_reads:
                 yield found
+                found, self.n_read = Unchanged([], [], [], []), 0
+            try:
+                answer = self._call(number)
+            except (OSError, LookupError, TypeError, ValueError, AttributeError, InputChanged,
+                    Unreadable):
+                # Something is missing, or not as this runner writes it: the long way tells.
+                continue
+            if answer is not None:
+                found.numbers.append(number)
+                for column, entry in zip(found[1:], answer):
+                    column.append(entry)
+        yield found
 
     def _call(self, number: int) -> Optional[Tuple[str, str, str]]:
         """Return name, key and time of a member that stands as it was left, else None."""
@@ -109,7 +120,7 @@ class RollCall:
         digests, texts = [], []
         for entry in stage.inputs:
             path = os.path.join(self.root, entry)
-            known = self.digests.recall(path, os.stat(path))
+            known = self._digest(path, os.stat(path))
             if known is None or not (entry.isascii() or is_text(entry)):
                 return None
             digests.append(known)
@@ -123,11 +134,18 @@ class RollCall:
         for entry in value['outputs']:
             output = output_from_json(entry)
             path = os.path.join(folder, output.path)
-            if output.link is not None or output.digest != self.digests.recall(
-                    path, os.lstat(path)):
+            if output.link is not None or output.digest != self._digest(path, os.lstat(path)):
                 return None
         as_text(value['runId']), float(value['durationSec']), value['inputs']
         return name, key, as_text(value['doneAt'])
+
+    def _digest(self, path: str, found: os.stat_result) -> Optional[str]:
+        """Return the digest of a plain file that is known or quickly read, else None."""
+        digest = self.digests.recall(path, found)
+        if digest is None and stat.S_ISREG(found.st_mode) and found.st_size <= SMALL:
+            self.n_read += 1
+            digest, _ = self.digests.of(path)
+        return digest
 
     def _has_leftover(self, folder: str, name: str) -> bool:
         """True where a private folder was left; a folder that members share is read once."""

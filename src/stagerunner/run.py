@@ -39,6 +39,7 @@ from stagerunner.report.chain import Key
 from stagerunner.scheduler import Rules
 from stagerunner.scheduler import Scheduler
 from stagerunner.searchpath import start_environment
+from stagerunner.selection import Selection
 from stagerunner.selection import Staleness
 from stagerunner.selection import Wanted
 from stagerunner.selection import select
@@ -103,8 +104,13 @@ class Parts(NamedTuple):
 
 
 def execute(request: Request, parts: Parts) -> int:
-    """Run a pipeline and return the exit code; raises as `Session.hold`."""
+    """Run a pipeline and return the exit code; raises as `Session.hold`.
+
+    What makes no sense is refused before anything of a former run with this id is gone.
+    """
     workspace = request.workspace
+    groups = request.groups or make_groups(workspace)
+    selection = parts.source.select(groups, request.wanted)
     occasion = Occasion(workspace.root, request.run_id, workspace.pipeline.name,
                         workspace.pipeline.version, workspace.pipeline.keep_runs, parts.pid,
                         parts.host, request.resumes, request.audit_key)
@@ -112,7 +118,8 @@ def execute(request: Request, parts: Parts) -> int:
         request.run_id, request.python, request.isolation, parts.launcher, parts.clock, parts.stop,
         parts.environment)) if workspace.pipeline.has_hooks else None
     session = Session(occasion, parts.clock, parts.stop, parts.sinks, hooks)
-    return session.hold(lambda emit: _run_tasks(request, parts, occasion, emit))
+    return session.hold(lambda emit: _run_tasks(request, parts, occasion, groups, selection,
+                                                emit))
 
 
 
@@ -175,11 +182,9 @@ def _observer(request: Request, parts: Parts) -> Observer:
     return Observer(root, digests, request.python_version, parts.environment, Ledger(root))
 
 
-def _run_tasks(request: Request, parts: Parts, occasion: Occasion, emit: Broadcast) -> Ending:
-    workspace = request.workspace
-    groups = request.groups or make_groups(workspace)
-    source = parts.source
-    selection = source.select(groups, request.wanted)
+def _run_tasks(request: Request, parts: Parts, occasion: Occasion, groups: Sequence[Group],
+               selection: Selection, emit: Broadcast) -> Ending:
+    workspace, source = request.workspace, parts.source
     observer = _observer(request, parts)
     setting = Setting(workspace.root, request.run_id, request.python,
                       Inherited(parts.environment), occasion.holder(stamp(parts.clock.now())),

@@ -128,6 +128,7 @@ class Scheduler:
             if not (self.running or self.ending or self.timers):
                 break
             self._wait()
+        self.performer.expect(None)
         self._cancel_the_rest()
         return self._outcome()
 
@@ -236,6 +237,8 @@ class Scheduler:
         at_most_s = self.idle()
         if at_most_s is not None:
             timeout_s = at_most_s if timeout_s is None else min(timeout_s, at_most_s)
+        self.performer.expect(
+            None if self._is_halted() else self.agenda.following(self.running.values()))
         for result in self.performer.wait(timeout_s):
             self._hear(result)
         now = self.clock.monotonic()

@@ -12,7 +12,9 @@ import os
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
 from stagerunner.clock import stamp
+from stagerunner.errors import BUG
 from stagerunner.errors import OK
+from stagerunner.errors import REFUSED
 from stagerunner.errors import STATE
 from stagerunner.errors import LockTimeout
 from stagerunner.errors import StateError
@@ -23,6 +25,7 @@ from stagerunner.events import RunEnded
 from stagerunner.events import Sink
 from stagerunner.events import TasksSkipped
 from stagerunner.files import make_folder
+from stagerunner.files import remove_tree
 from stagerunner.locks import Lock
 from stagerunner.locks import holder_of
 from stagerunner.locks import is_held
@@ -189,10 +192,13 @@ class Session:
             except StateError:
                 self._give_up(self.sinks, emit)
                 raise
-            except Exception:
-                # Refused before anybody was told of a start; or a bug of ours, after which no
-                # sink is to be trusted, but nobody is to take the run for one that goes on.
-                self._give_up((), None)
+            except Exception as error:
+                if getattr(error, 'exit_code', BUG) == REFUSED and not self.audit.last:
+                    self._take_back()
+                else:
+                    # A bug of ours: no sink is to be trusted after it, but nobody is to take the
+                    # run for one that goes on.
+                    self._give_up((), None)
                 raise
             sweep(names, root)
             forget_old_runs(names, root, self.occasion.keep_runs)
@@ -265,6 +271,20 @@ class Session:
         except StateError:
             # Whoever prints has heard it all the same.
             pass
+
+    def _take_back(self) -> None:
+        """Refused before anybody was told of a start: this was no run, unless it was one before.
+
+        Else `--resume` would go on with a slip of the hand instead of what was stopped.
+        """
+        if not self.occasion.resumes:
+            try:
+                remove_tree(self.names.run(self.record.run_id))
+                return
+            except OSError:
+                # Then it has to say at least that it is over.
+                pass
+        self._give_up((), None)
 
     def _ended(self, state: str) -> RunEnded:
         return RunEnded(self.record.run_id, stamp(self.clock.now()),

@@ -26,10 +26,14 @@ class Shortcut:
     def passes(self, group: Group) -> bool:
         """True, and told, for a stage that the long way would skip as it did before."""
         known = self.standing.known
-        if known is None or not self.standing.is_unchanged(group.position):
+        if known is None or not self.stands(group):
             return False
         self.skip(group.stage_name, known.keys[group.position], known.done_at[group.position])
         return True
+
+    def stands(self, group: Group) -> bool:
+        """True for a stage that would be passed, as far as one can tell by now."""
+        return self.standing.is_unchanged(group.position)
 
     def disturb(self) -> None:
         """A processor is or was at work: nothing that was seen before is believed."""

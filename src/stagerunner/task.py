@@ -21,15 +21,12 @@ from typing import Sequence
 from stagerunner import retry
 from stagerunner.clock import Clock
 from stagerunner.clock import stamp
-from stagerunner.commit import complete
 from stagerunner.commit import write_item
 from stagerunner.definition import Stage
 from stagerunner.errors import FAILED
-from stagerunner.errors import STATE
 from stagerunner.errors import IsolationError
 from stagerunner.errors import RunnerError
 from stagerunner.errors import StageError
-from stagerunner.errors import Unreadable
 from stagerunner.events import Event
 from stagerunner.events import TaskStarted
 from stagerunner.events import Warned
@@ -43,11 +40,11 @@ from stagerunner.finishing import Attempt
 from stagerunner.finishing import Finisher
 from stagerunner.groundwork import Groundwork
 from stagerunner.harvest import Harvester
+from stagerunner.headstart import HeadStart
 from stagerunner.holds import Holds
 from stagerunner.jobs import Order
 from stagerunner.jobs import make_job
 from stagerunner.launch.job import INTERRUPTED as ASKED_TO_STOP
-from stagerunner.launch.job import Exit
 from stagerunner.launch.job import Job
 from stagerunner.launch.job import Launcher
 from stagerunner.launch.watch import not_started
@@ -55,6 +52,7 @@ from stagerunner.launch.watch import start_fault
 from stagerunner.ledger import Claims
 from stagerunner.locks import Lock
 from stagerunner.locks import holder_of
+from stagerunner.permits import Grant
 from stagerunner.permits import Shortage
 from stagerunner.plan import SKIP
 from stagerunner.plan import Decision
@@ -63,17 +61,16 @@ from stagerunner.publish import discard
 from stagerunner.records import NamedTuple
 from stagerunner.result import BROKEN
 from stagerunner.result import BUSY
+from stagerunner.result import DONE
 from stagerunner.result import SKIPPED
 from stagerunner.result import STOPPED
 from stagerunner.result import Performer
 from stagerunner.result import Result
-from stagerunner.result import error_of
 from stagerunner.rollcall import RollCall
 from stagerunner.rollcall import Unchanged
 from stagerunner.searchpath import start_environment
 from stagerunner.shortcut import Shortcut
 from stagerunner.spelling import private_folder
-from stagerunner.state.marker import Marker
 from stagerunner.state.names import StateNames
 from stagerunner.tasks import Group
 from stagerunner.tasks import Task
@@ -109,11 +106,12 @@ class Attempts(Performer):
         self.observer = observer
         self.launcher = launcher
         self.clock = clock
-        self.emit = emit
+        self.next = HeadStart(emit)
+        self.emit = self.next.emit
         self.groups = groups
         self.holds = holds
         self.ledger = observer.ledger
-        self.ground = Groundwork(setting.root, setting.run_id, self.ledger, emit)
+        self.ground = Groundwork(setting.root, setting.run_id, self.ledger, self.emit)
         self.claims = Claims(setting.root, self.ledger, groups)
         self.harvester = Harvester(setting.root, observer.digests, self.ledger, self.claims, emit)
         self.finisher = Finisher(
@@ -153,7 +151,7 @@ class Attempts(Performer):
     # -- beginning -------------------------------------------------------------
 
     def passes(self, group: Group) -> bool:
-        if self.shortcut is None:
+        if self.shortcut is None or group.stage_name == self.next.begun:
             return False
         if self.under_way:
             self.shortcut.disturb()
@@ -173,6 +171,9 @@ class Attempts(Performer):
                 yield some
 
     def start(self, task: Task, attempt: int) -> Optional[Result]:
+        if task.name == self.next.begun:
+            self.next.tell()
+            return None
         is_new = not self.holds.has(task)
         lock = self.holds.take(task)
         if lock is None:
@@ -201,36 +202,85 @@ class Attempts(Performer):
             if facts.has_leftover:
                 discard(private_folder(task.output_dir, task.name))
             return self._skipped(task, attempt, facts)
-        now = stamp(self.clock.now())
         if self.shortcut is not None:
             self.shortcut.forget(task)
         if facts.trouble:
-            return self._troubled(task, attempt, facts.trouble, now)
+            return self._troubled(task, attempt, facts.trouble, stamp(self.clock.now()))
         grant = self.holds.permit(task)
         if isinstance(grant, Shortage):
             return self.holds.refused(task, attempt, grant)
         try:
-            self.ground.warn(task, facts)
-            self.emit(TaskStarted(task.name, now, attempt, decision.reasons))
-            self.holds.note(task, now)
-            private, made_ns = self.ground.lay(task, attempt, facts, decision)
-            under_way = Attempt(task, attempt, lock, facts, decision, private, made_ns, now)
-            ended = self._launch(under_way)
-            if ended is None:
-                self.under_way[task.name] = under_way._replace(grant=grant)
-                return None
-            return self._judge(under_way, ended)
+            return self._set_out(task, attempt, lock, facts, decision, grant)
         finally:
             if grant is not None and task.name not in self.under_way:
                 grant.release()
 
-    def _launch(self, under_way: Attempt) -> Optional[Exit]:
+    def _set_out(self, task: Task, attempt: int, lock: Lock, facts: Facts, decision: Decision,
+                 grant: Optional[Grant]) -> Optional[Result]:
+        now = stamp(self.clock.now())
+        self.ground.warn(task, facts)
+        self.emit(TaskStarted(task.name, now, attempt, decision.reasons))
+        private, made_ns = self.ground.lay(task, attempt, facts, decision)
+        under_way = Attempt(task, attempt, lock, facts, decision, private, made_ns, now, grant)
         try:
-            job = self._job(under_way)
+            ended = self.launcher.start(self._job(under_way))
         except OSError as error:
             # What starts processors cannot be started itself.
-            return not_started(under_way.task.name, error)
-        return self.launcher.start(job)
+            ended = not_started(task.name, error)
+        if ended is not None:
+            return self.finisher.judge(under_way, ended)
+        self.under_way[task.name] = under_way
+        # For people: its turn comes when the processor is at work.
+        self.holds.note(task, now)
+        return None
+
+    def expect(self, group: Optional[Group]) -> None:
+        self._give_up_next()
+        self.next.group = group
+
+    def _begin_next(self) -> None:
+        """Begin the stage that is expected, if it is sure that and how it is going to run.
+
+        Whatever is in its way is met again, and told, when it has its turn.
+        """
+        group = self.next.next_group(self.observer.digests)
+        if group is None or self.shortcut is not None and self.shortcut.stands(group):
+            return
+        task = group.task(0)
+        try:
+            lock = self.holds.take(task)
+            if lock is not None:
+                self._begin_early(task, lock)
+        except (OSError, RunnerError):
+            self.next.forget()
+        finally:
+            self.next.go_on()
+
+    def _begin_early(self, task: Task, lock: Lock) -> None:
+        facts = self.observer.observe(task)
+        decision = self._decide(task, facts)
+        if decision.action == SKIP or facts.trouble:
+            return
+        if self.shortcut is not None:
+            self.shortcut.forget(task)
+        self.next.hold_back(task)
+        if self._set_out(task, 1, lock, facts, decision, None) is not None:
+            self.next.forget()
+
+    def _give_up_next(self) -> None:
+        """Stop what was begun before its turn: it has none."""
+        name = self.next.begun
+        if not name:
+            return
+        self.launcher.stop_all(ASKED_TO_STOP, at_once=True, only={name})
+        while name in self.under_way:
+            for ended in self.launcher.wait(None):
+                self.finisher.failed(self.under_way.pop(ended.task), ended, STOPPED,
+                                     'interrupted', retry.TRANSIENT)
+                if ended.log_path:
+                    discard(ended.log_path)
+        self.holds.release(name)
+        self.next.forget()
 
     def _skipped(self, task: Task, attempt: int, facts: Facts) -> Result:
         assert facts.marker
@@ -266,7 +316,7 @@ class Attempts(Performer):
             if self.shortcut is not None:
                 self.shortcut.disturb()
             try:
-                results.append(self._judge(under_way, ended))
+                results.append(self.finisher.judge(under_way, ended))
             finally:
                 if under_way.grant is not None:
                     under_way.grant.release()
@@ -279,7 +329,11 @@ class Attempts(Performer):
     def _commit(self) -> None:
         if self.shortcut is not None:
             self.shortcut.disturb()
-        self.finisher.commit()
+        if self.finisher.publish():
+            self._begin_next()
+        self.finisher.settle()
+        if any(result.status != DONE for result in self.finisher.results):
+            self._give_up_next()
 
     def _shortest(self, timeout_s: Optional[float]) -> Optional[float]:
         """Return how long to wait at most: there may be progress to show, or a commit to make."""
@@ -295,7 +349,7 @@ class Attempts(Performer):
     def _has_to_commit(self) -> bool:
         """True when it is time to, or when nothing more could start before.
 
-        With one worker a plain stage is done before the next one starts.
+        With one worker a plain stage is published before the next one starts.
         """
         if self.finisher.due_in() is None:
             return False
@@ -320,58 +374,15 @@ class Attempts(Performer):
     def finish(self, group: Group, *, is_ok: bool) -> None:
         try:
             if group.is_fan_out and is_ok and group.stage.name in self.holds.locks:
-                self._complete(group)
+                self.finisher.complete(group)
         finally:
             self.holds.release(group.stage.name)
-
-    def _complete(self, group: Group) -> None:
-        """All tasks of a fan-out are done: its marker says so, unless it does already."""
-        key, tasks = self.ledger.done(group)
-        if self.ledger.is_told(group, key):
-            return
-        marker = Marker(group.stage.name, key, self.setting.run_id, stamp(self.clock.now()),
-                        0.0, True, {'tasks': tasks}, (), self.ground.shown(group.home))
-        complete(group.home, marker, self.ledger.journal(group.task(0)), tasks)
-        gone = self.ledger.gone(group)
-        if gone:
-            self.emit(Warned(group.stage.name, f'{len(gone)} of its former tasks are gone, such '
-                             f'as {gone[0]}; what they published is still there'))
 
     def close(self) -> None:
         """Let go of everything, however the run ended."""
         self.holds.release_all()
         self.ledger.close()
         self.finisher.close()
-
-    def _judge(self, under_way: Attempt, ended: Exit) -> Result:
-        """Turn the end of a process into a result, which for a success is not yet the last."""
-        if ended.usage.leftovers:
-            self.emit(Warned(under_way.task.name, f'left {ended.usage.leftovers} processes '
-                                                  f'behind; they were killed'))
-        self.ground.mirror(under_way.task)
-        try:
-            if ended.stopped == ASKED_TO_STOP:
-                return self._failed(under_way, ended, 'interrupted', retry.TRANSIENT,
-                                    status=STOPPED)
-            error, error_class = error_of(under_way.task, ended)
-            if not error:
-                return self.finisher.take(under_way, ended)
-            is_full = any(retry.is_no_space(line) for line in ended.stderr_lines)
-            return self._failed(under_way, ended, error, error_class, STATE if is_full else FAILED)
-        except StageError as error:
-            error_class = retry.PERMANENT if error.is_final else retry.TRANSIENT
-            return self._failed(under_way, ended, str(error), error_class)
-        except Unreadable as error:
-            return self._failed(under_way, ended, str(error), retry.PERMANENT)
-        except FileNotFoundError as error:
-            said = f'{self.ground.shown(error.filename)} vanished while it was being published'
-            return self._failed(under_way, ended, said, retry.TRANSIENT)
-        except RunnerError as error:
-            return self._failed(under_way, ended, str(error), retry.PERMANENT, error.exit_code)
-
-    def _failed(self, under_way: Attempt, ended: Exit, error: str, error_class: str,
-                exit_code: int = FAILED, *, status: str = BROKEN) -> Result:
-        return self.finisher.failed(under_way, ended, status, error, error_class, exit_code)
 
     def _troubled(self, task: Task, attempt: int, trouble: StageError, now: str) -> Result:
         return Result(task, BROKEN, attempt, now, exit_code=FAILED, error=str(trouble),

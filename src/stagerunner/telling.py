@@ -102,11 +102,12 @@ class Teller:
         """Tell of members of a fan-out that are as they were; return their numbers."""
         numbers: List[int] = []
         for some in batches:
-            counts = self.fan_outs[group.stage.name][1]
-            counts[SKIPPED] = counts.get(SKIPPED, 0) + len(some.names)
-            self.emit(TasksSkipped(some.names, stamp(self.clock.now()), MATCHED, some.keys,
-                                   some.done_at))
-            numbers += some.numbers
+            if some.names:
+                counts = self.fan_outs[group.stage.name][1]
+                counts[SKIPPED] = counts.get(SKIPPED, 0) + len(some.names)
+                self.emit(TasksSkipped(some.names, stamp(self.clock.now()), MATCHED, some.keys,
+                                       some.done_at))
+                numbers += some.numbers
             if is_over():
                 break
         return numbers

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from typing import Dict
     from typing import Optional
 
-#: Fields for sinks within the runner: too long for a line, or told stage by stage.
-_UNTOLD = ('items', 'collections', 'fan_outs')
+#: Fields for sinks within the runner: too long for a line, or told when a stage begins.
+_UNTOLD = ('items', 'fan_outs')
 
 
 def event_name(kind: type) -> str:

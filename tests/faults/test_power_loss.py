@@ -148,12 +148,16 @@ def check_unparsable_too(crash: Crash) -> None:
         raise AssertionError('unparsable') from error
 
 
-@pytest.mark.slow
-@pytest.mark.integration
-@pytest.mark.parametrize(('planted', 'is_safe'), [
+#: What is left out of the flushes, and whether the state survives without it.
+PLANTED = pytest.mark.parametrize(('planted', 'is_safe'), [
     pytest.param('none', True, id='as-shipped'),
     pytest.param('file', False, id='planted-no-file-flush'),
     pytest.param('folder', False, id='planted-no-folder-flush')])
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+@PLANTED
 def test_a_state_file_survives_a_power_cut(planted: str, is_safe: bool, tmp_path: Path,
                                            install: Install) -> None:
     """The planted bugs prove that the model bites: they survive every kill."""
@@ -208,10 +212,7 @@ def check_commit(crash: Crash) -> None:
 
 @pytest.mark.slow
 @pytest.mark.integration
-@pytest.mark.parametrize(('planted', 'is_safe'), [
-    pytest.param('none', True, id='as-shipped'),
-    pytest.param('file', False, id='planted-no-file-flush'),
-    pytest.param('folder', False, id='planted-no-folder-flush')])
+@PLANTED
 def test_a_commit_survives_a_power_cut(planted: str, is_safe: bool, tmp_path: Path,
                                        install: Install) -> None:
     """The first commit makes its folders, the second replaces and removes what the first made."""

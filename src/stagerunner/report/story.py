@@ -156,7 +156,7 @@ class Story(Sink):
 
     def _start(self, event: RunStarted) -> None:
         self.started, self.ended = event, None
-        self.stages = {name: StageStory(name, event.collections.get(name, ''))
+        self.stages = {name: StageStory(name, str(event.collections.get(name, '')))
                        for name in event.stages}
         self.last = seconds_of(event.at)
 

@@ -46,6 +46,7 @@ from stagerunner.result import SKIPPED
 from stagerunner.result import Result
 from stagerunner.settings import QueueSettings
 from stagerunner.state.run import is_dead
+from stagerunner.work.entries import FINISHED
 from stagerunner.work.store import WorkQueue
 
 #: How an entry can leave this run beside the ways in which it is finished.
@@ -179,6 +180,8 @@ class QueueFeed(Intake):
         self.just_lost: List[Member] = []
         self.n_leased = 0
         self.is_drained = False
+        #: Something is to be worked on beside nothing else (`_choose`).
+        self.is_wary = False
         #: How many entries left this run in which way.
         self.counts: Dict[str, int] = {}
         self.pause_s = _SOON_S
@@ -198,8 +201,8 @@ class QueueFeed(Intake):
         if now >= self.bury_s:
             self.bury_s = now + _BURY_S
             self._bury_the_dead()
-        jobs = self.queue.lease(self.runner.name, n, self.settings.lease_ttl_seconds,
-                                self.settings.max_job_attempts)
+        jobs = self._choose(self.queue.lease(
+            self.runner.name, n, self.settings.lease_ttl_seconds, self.settings.max_job_attempts))
         members = [member for member in (self._hold(job, now) for job in jobs)
                    if member is not None]
         self.has_told = self.has_told and not members
@@ -208,6 +211,26 @@ class QueueFeed(Intake):
         if not (jobs or self.held) and self.asked.drains:
             self.is_drained = self._is_empty()
         return members
+
+    def _choose(self, jobs: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """Let an entry have its last attempt alone when a runner died, or hung, of an earlier one.
+
+        One of those that the runner had in hand was to blame, and would else
+        take the others along into `error`.
+        """
+        suspects = [job for job in jobs if self._is_suspect(job)]
+        self.is_wary = bool(suspects)
+        if not suspects:
+            return jobs
+        chosen = [] if self.held else suspects[:1]
+        for job in jobs:
+            if job not in chosen:
+                self.queue.hand_back(job['id'], job['token'])
+        return chosen
+
+    def _is_suspect(self, job: Mapping[str, Any]) -> bool:
+        return 1 < job['attempts'] >= self.settings.max_job_attempts and any(
+            attempt.outcome == 'lost' for attempt in self.queue.attempts(job['id']))
 
     def _bury_the_dead(self) -> None:
         """Wait for no lease of a run that is known to be dead: nobody holds the lock of its id.
@@ -224,7 +247,7 @@ class QueueFeed(Intake):
 
     def _appetite(self, room: int) -> int:
         """Return how many entries to ask for: no more than can be begun, or soon."""
-        n = min(room, 2 * self.asked.workers - len(self.held))
+        n = 0 if self.is_wary and self.held else min(room, 2 * self.asked.workers - len(self.held))
         if self.asked.limit is not None:
             n = min(n, self.asked.limit - self.n_leased)
         return 0 if self.is_drained else max(0, n)
@@ -294,25 +317,34 @@ class QueueFeed(Intake):
     def verdict(self, member: Member, result: Result) -> retry.Verdict:
         return verdict_of(result, member.attempt, self.settings, self.spread())
 
-    def finish(self, member: Member) -> EntryEnded:
-        held = self.held.pop(member.name)
-        ends = Conclusion(LOST) if member.is_lost else conclude(member)
-        try:
-            self._finish(held, ends)
-        except LeaseLost:
-            ends = Conclusion(LOST)
-        self.counts[ends.outcome] = self.counts.get(ends.outcome, 0) + 1
-        return EntryEnded(member.name, stamp(self.clock.now()), member.attempt, ends.outcome,
-                          ends.error, ends.delay_s if ends.outcome == RETRY else None)
+    def finish(self, members: Sequence[Member]) -> Sequence[Event]:
+        """Finish entries by what came of their tasks; those that are through in one go."""
+        ends = {member.name: Conclusion(LOST) if member.is_lost else conclude(member)
+                for member in members}
+        lost = self.queue.ack_many([
+            {'id': self.held[name].id, 'token': self.held[name].token, 'outcome': end.outcome,
+             'last_error': end.error}
+            for name, end in ends.items() if end.outcome in FINISHED])
+        return [self._ended(member, self._let_go(member.name, ends[member.name], lost))
+                for member in members]
 
-    def _finish(self, held: _Held, ends: Conclusion) -> None:
-        if ends.outcome == HANDED_BACK:
-            self.queue.hand_back(held.id, held.token)
-        elif ends.outcome == RETRY:
-            self.queue.fail_and_retry(held.id, ends.delay_s, self.settings.max_job_attempts,
-                                      ends.error, held.token)
-        elif ends.outcome != LOST:
-            self.queue.ack(held.id, ends.outcome, ends.error, held.token)
+    def _let_go(self, name: str, end: Conclusion, lost: Sequence[int]) -> Conclusion:
+        """Hold an entry no more, which is not through or finished already; return its end."""
+        held = self.held.pop(name)
+        try:
+            if end.outcome == HANDED_BACK:
+                self.queue.hand_back(held.id, held.token)
+            elif end.outcome == RETRY:
+                self.queue.fail_and_retry(held.id, end.delay_s, self.settings.max_job_attempts,
+                                          end.error, held.token)
+        except LeaseLost:
+            return Conclusion(LOST)
+        return Conclusion(LOST) if held.id in lost else end
+
+    def _ended(self, member: Member, end: Conclusion) -> EntryEnded:
+        self.counts[end.outcome] = self.counts.get(end.outcome, 0) + 1
+        return EntryEnded(member.name, stamp(self.clock.now()), member.attempt, end.outcome,
+                          end.error, end.delay_s if end.outcome == RETRY else None)
 
     def news(self) -> List[Event]:
         """Return the counts of the queue, at most once a second, when they have changed.
