@@ -463,6 +463,19 @@ def test_the_holder_is_named_for_people_while_the_lock_is_held(path):
     assert locks.holder_of(path) == 'held by another process'
 
 
+def test_a_note_that_cannot_be_written_is_no_trouble(path):
+    lock = _take(path)
+    os.chmod('locks', 0o500)
+    try:
+        with as_nobody():
+            lock.note({'pid': 7})
+    finally:
+        os.chmod('locks', 0o700)
+
+    assert locks.holder_of(path) == 'held by another process'
+    lock.release()
+
+
 @pytest.mark.parametrize('note', [b'', b'{', b'[]', b'{"host": "x"}', b'\xff'])
 def test_a_note_that_says_nothing_is_no_trouble(path, note):
     os.makedirs(os.path.dirname(path))

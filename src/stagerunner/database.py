@@ -182,7 +182,8 @@ class Database:
             self._take_turn()
             try:
                 # What was read of others is told by now, at least as an exit code.
-                self._flush(self._opened[0].journal)
+                for opened in self._opened[:1]:
+                    self._flush(opened.journal)
             finally:
                 try:
                     self._close_some(lambda opened: True)

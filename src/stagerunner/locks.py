@@ -142,8 +142,12 @@ class Lock:
         self.descriptor = descriptor
 
     def note(self, holder: Dict[str, Any]) -> None:
-        """Leave word who holds the lock, for people who read `locks/`."""
-        write_json(f'{self.path}.json', holder, durable=False)
+        """Leave word who holds the lock, for people who read `locks/`; it counts for nothing."""
+        try:
+            write_json(f'{self.path}.json', holder, durable=False)
+        except StateError:
+            # A full disk is told of by those who need it.
+            pass
 
     def __enter__(self) -> Lock:
         return self

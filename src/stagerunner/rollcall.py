@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from typing import Tuple
 
 #: So many are told of at once, or when so many files had to be read: somebody may ask to stop.
-BATCH, READS = 1000, 100
+BATCH, READS = 1000, 400
 
 #: Stands for the inputs in what members share; no name has such a character.
 _INPUTS = '\0'
@@ -58,14 +58,16 @@ class Unchanged(NamedTuple):
 class RollCall:
     """Calls the members of one fan-out, whose lock is held and whose journal is up to date."""
 
-    def __init__(self, observer: Observer, group: Group, journal: ItemJournal):
+    def __init__(self, observer: Observer, group: Group, journal: ItemJournal, *,
+                 most_reads: int = READS):
         self.root = observer.root
         self.digests = observer.digests
         self.group = group
         self.journal = journal
         #: Canonical JSON around the names of the inputs; None: members share too little.
         self.around = self._around(observer)
-        #: How many files were read since somebody was told of.
+        self.most_reads = most_reads
+        #: How many files were read for the batch at hand.
         self.n_read = 0
         #: What of the runner's own lies in the folder that members share; None: not looked yet.
         self.private: Optional[Set[str]] = None
@@ -90,7 +92,7 @@ class RollCall:
         """Yield members of these that need nothing, a batch at a time, which may be empty."""
         found = Unchanged([], [], [], [])
         for number in numbers if self.around else ():
-            if len(found.numbers) == BATCH or self.n_read >= READS:
+            if len(found.numbers) == BATCH or self.n_read >= self.most_reads:
                 yield found
                 found, self.n_read = Unchanged([], [], [], []), 0
             try:

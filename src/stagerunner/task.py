@@ -220,7 +220,6 @@ class Attempts(Performer):
         now = stamp(self.clock.now())
         self.ground.warn(task, facts)
         self.emit(TaskStarted(task.name, now, attempt, decision.reasons))
-        self.holds.note(task, now)
         private, made_ns = self.ground.lay(task, attempt, facts, decision)
         under_way = Attempt(task, attempt, lock, facts, decision, private, made_ns, now, grant)
         try:
@@ -231,6 +230,8 @@ class Attempts(Performer):
         if ended is not None:
             return self.finisher.judge(under_way, ended)
         self.under_way[task.name] = under_way
+        # For people: its turn comes when the processor is at work.
+        self.holds.note(task, now)
         return None
 
     def expect(self, group: Optional[Group]) -> None:

@@ -121,7 +121,10 @@ class Simulation:
     def _process(self, name: str) -> Process:
         queue = self.kind(self.path, clock=self.clock, boot=f'boot {self.n_boots}')
         # The same SQL, but the disk is not what is tried here.
-        queue._database._open().connection.execute('PRAGMA synchronous=OFF')
+        opened = queue._database._open()
+        opened.connection.execute('PRAGMA synchronous=OFF')
+        opened.journal.close()
+        queue._database._opened = [opened._replace(journal=None)]
         return Process(name, queue)
 
     # -- steps: putting in and handing out -------------------------------------------
