@@ -75,9 +75,15 @@ def test_version_is_one_line(main):
 
 @pytest.mark.parametrize('args, said', [
     (['--frobnicate'], 'unrecognized arguments: --frobnicate; see --help'),
-    (['--run'], 'unrecognized arguments: --run; see --help'),
+    (['--max-workres', '4'],
+     "unrecognized arguments: --max-workres 4, did you mean '--max-workers'?; see --help"),
+    (['--dry_run'], "unrecognized arguments: --dry_run, did you mean '--dry-run'?; see --help"),
+    (['-pipeline=x'],
+     "unrecognized arguments: -pipeline=x, did you mean '--pipeline'?; see --help"),
+    (['--run'], "unrecognized arguments: --run, did you mean '--run-id'?; see --help"),
     (['--quiet', 'extra'], 'unrecognized arguments: extra; see --help'),
     (['foo'], "unknown command 'foo'; see --help"),
+    (['x/my.json'], "unknown command 'x/my.json'; a definition is named with --pipeline"),
     (['doktor'], "unknown command 'doktor', did you mean 'doctor'?; see --help"),
     (['--run-id'], 'argument --run-id: expected one argument; see --help'),
     (['--lock-timeout', 'soon'],

@@ -19,6 +19,7 @@ from stagerunner.schema import Text
 from stagerunner.schema import describe
 from stagerunner.schema import in_file_order
 from stagerunner.schema import nearest
+from stagerunner.schema import no_stage
 from stagerunner.schema import place_text
 from stagerunner.schema import printable
 from stagerunner.strictjson import parse
@@ -169,6 +170,11 @@ def test_a_bad_value_is_one_fault_at_its_place(checker, value, message):
 ])
 def test_all_faults_of_a_value_are_found_each_at_its_place(checker, value, lines):
     assert check(checker, value)[1] == [f'f: {line}' for line in lines]
+
+
+def test_of_very_many_stages_some_are_listed_where_one_is_named_that_there_is_not():
+    assert no_stage('?', [f's{number}' for number in range(10_000)]).endswith(
+        ' s17, s18, s19 and 9980 more')
 
 
 def test_a_record_returns_what_was_given_and_completes_it_with_defaults():

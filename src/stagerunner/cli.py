@@ -191,7 +191,9 @@ def _command_of(argv: List[str]) -> Tuple[str, List[str]]:
     if verbs and words[1:2] in (['--help'], ['-h']):
         return words[0], []
     if not verbs:
-        raise errors.UsageError(f'unknown command {words[0]!r}{_nearest(words[0])}; see --help')
+        hint = ('; a definition is named with --pipeline' if words[0].endswith('.json')
+                else f'{_nearest(words[0])}; see --help')
+        raise errors.UsageError(f'unknown command {words[0]!r}{hint}')
     asked = words[1] if words[1:] else ''
     raise errors.UsageError(f'{words[0]}: expected one of {", ".join(verbs)}, '
                             f'got {asked or "nothing"}; each has a --help')

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import Any
 from typing import Mapping
 from typing import NoReturn
 
 from stagerunner import __version__
 from stagerunner.errors import UsageError
+from stagerunner.schema import closest
 
 _EPILOG = '''\
 example:
@@ -26,6 +28,17 @@ docs/ of this project tells what is in them.
 
 class _Parser(argparse.ArgumentParser):
     """Reports a mistake as one line that says where help is."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Read the arguments; for a flag that there is not the nearest one is named."""
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            flag = next((word for word in unknown if word.startswith('-')), '')
+            close = closest(flag.partition('=')[0].strip('-'),
+                            sorted(set(re.findall('--([a-z-]+)', self.format_usage()))))
+            hint = f", did you mean '--{close}'?" if close else ''
+            self.error(f'unrecognized arguments: {" ".join(unknown)}{hint}')
+        return found
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f'{message}; see --help')

@@ -27,6 +27,9 @@ else:
 #: No time in a definition may be longer than this, in seconds (some ten years).
 LONGEST_S = 315_000_000
 
+#: So many stages are listed where one is named that there is not.
+_MOST_STAGES = 20
+
 
 class Fault(NamedTuple):
     """One thing that is wrong: its place as keys and indexes from the top, and a message."""
@@ -103,6 +106,20 @@ def nearest(name: str, known: Sequence[str]) -> str:
     """Return a suggestion to append to a message about an unknown name, or nothing."""
     close = closest(name, known)
     return f", did you mean '{close}'?" if close else ''
+
+
+def no_stage(name: str, stages: Sequence[str]) -> str:
+    """Say that there is no such stage, and which one may be meant or which there are.
+
+    >>> print(no_stage('wrok', ['work', 'rest']))
+    there is no stage 'wrok', did you mean 'work'?
+    >>> print(no_stage('x', ['work', 'rest']))
+    there is no stage 'x'; the stages are work, rest
+    """
+    more = len(stages) - _MOST_STAGES
+    there_are = ', '.join(stages[:_MOST_STAGES]) + (f' and {more} more' if more > 0 else '')
+    return f"there is no stage '{printable(name)}'" + (
+        nearest(name, stages) or f'; the stages are {there_are}')
 
 
 def closest(name: str, known: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ from stagerunner.graph import closure
 from stagerunner.plan import SKIP
 from stagerunner.plan import decide
 from stagerunner.records import NamedTuple
+from stagerunner.schema import no_stage
 from stagerunner.state.marker import marker_path
 from stagerunner.tasks import Group
 
@@ -56,8 +57,7 @@ def select(groups: Sequence[Group], wanted: Wanted) -> Selection:
                         ('--resume-from', (wanted.resume_from,) if wanted.resume_from else ())):
         for name in names:
             if name not in by_name:
-                raise UsageError(f"{flag}: there is no stage '{name}'; "
-                                 f'the stages are {", ".join(by_name)}')
+                raise UsageError(f'{flag}: {no_stage(name, list(by_name))}')
     chosen = _chosen(groups, by_name, wanted)
     forced = set(wanted.force)
     if wanted.resume_from:

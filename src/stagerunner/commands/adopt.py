@@ -33,8 +33,7 @@ from stagerunner.locks import try_lock
 from stagerunner.report.audit import Audit
 from stagerunner.report.console import Console
 from stagerunner.report.console import JsonLines
-from stagerunner.schema import nearest
-from stagerunner.schema import printable
+from stagerunner.schema import no_stage
 from stagerunner.session import Broadcast
 from stagerunner.session import new_run_id
 from stagerunner.state.names import StateNames
@@ -109,9 +108,7 @@ def _group(groups: List[Group], name: str) -> Group:
                 raise UsageError(f"stage '{name}' is fed by the queue, one entry at a time; "
                                  f'it cannot be adopted')
             return group
-    known = [group.stage.name for group in groups]
-    raise UsageError(f"there is no stage '{printable(name)}'"
-                     + (nearest(name, known) or f'; the stages are {", ".join(known)}'))
+    raise UsageError(no_stage(name, [group.stage.name for group in groups]))
 
 
 def _take(root: str, stage: str, holder: Dict[str, object]) -> Lock:

@@ -39,6 +39,7 @@ from stagerunner.placeholders import fixed_folder
 from stagerunner.recheck import Means
 from stagerunner.recheck import Recheck
 from stagerunner.recheck import Redone
+from stagerunner.schema import no_stage
 from stagerunner.schema import printable
 from stagerunner.state.marker import Output
 from stagerunner.state.names import StateNames
@@ -126,8 +127,7 @@ def _wanted(workspace: Workspace, holdings: List[Holding], name: Optional[str]) 
 def _refuse(name: str, stages: List[str]) -> None:
     if stage_of(name) in stages:
         raise UsageError(f"stage '{stage_of(name)}' has no task '{printable(name)}'")
-    raise UsageError(f"there is no stage '{printable(name)}'; the stages are "
-                     f'{", ".join(stages)}')
+    raise UsageError(no_stage(name, stages))
 
 
 def _deviations(workspace: Workspace, holdings: List[Holding],

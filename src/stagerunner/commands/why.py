@@ -15,6 +15,7 @@ from stagerunner.events import Event
 from stagerunner.events import Sink
 from stagerunner.events import TaskPlanned
 from stagerunner.events import stage_of
+from stagerunner.schema import no_stage
 from stagerunner.schema import printable
 from stagerunner.selection import Wanted
 from stagerunner.state.stage import reasons_to_json
@@ -54,8 +55,7 @@ def main(arguments: Any, system: Any) -> int:
     loaded = load_all(arguments)
     stages = [known.name for known in loaded.workspace.pipeline.stages]
     if stage not in stages:
-        raise UsageError(f"there is no stage '{printable(stage)}'; the stages are "
-                         f'{", ".join(stages)}')
+        raise UsageError(no_stage(stage, stages))
     found = _Gathered(name)
     forecast(loaded, arguments, system, found, Wanted(until=(stage,)))
     if not found.plans and name != stage:
