@@ -211,7 +211,7 @@ OWNED_TEXTS = {
     r'(run|metrics|stage|checkpoint|progress|retry|items|audit)_.*\.jsonl?': ('state.names',),
     r'(.*/)?(index|pipeline_checkpoint)\.json': ('state.names',),
     r'\..*\.done': ('state.marker',),
-    r'\..*\.partial': ('publish', 'tasks'),
+    r'\..*\.partial': ('spelling', 'tasks'),
 }
 
 #: Constants that have the form of a file name and are none of ours to read or write.

@@ -23,8 +23,8 @@ from stagerunner.imports import Source
 from stagerunner.ledger import Claims
 from stagerunner.ledger import Ledger
 from stagerunner.publish import prepare
-from stagerunner.publish import private_folder
 from stagerunner.publish import written_files
+from stagerunner.spelling import private_folder
 from stagerunner.state.marker import Marker
 from stagerunner.tasks import Task
 from stagerunner.tasks import make_groups

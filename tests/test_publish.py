@@ -16,10 +16,10 @@ from stagerunner.publish import describe_outputs
 from stagerunner.publish import discard
 from stagerunner.publish import is_intact
 from stagerunner.publish import prepare
-from stagerunner.publish import private_folder
 from stagerunner.publish import stale_files
 from stagerunner.publish import written_directly
 from stagerunner.publish import written_files
+from stagerunner.spelling import private_folder
 from stagerunner.state.marker import Marker
 from stagerunner.state.marker import Output
 

@@ -253,6 +253,43 @@ def test_rows_of_stages_that_did_not_change_are_kept(workspace):
     assert changed(workspace) == []
 
 
+def test_a_few_rows_are_written_apart_and_leave_the_section_of_all_as_it_is(workspace):
+    before = workspace.json(INDEX)
+    workspace.write('data/globbed/a.csv', 'other')
+    run(workspace)
+    voided = workspace.json(INDEX)
+    run(workspace)
+    noted = workspace.json(INDEX)
+
+    assert voided[room.LATER] == {'2': None} and list(noted[room.LATER]) == ['2']
+    assert before[room.SECTION] == voided[room.SECTION] == noted[room.SECTION]
+    assert changed(workspace) == []
+    workspace.write('data/globbed/a.csv', 'third')
+    assert changed(workspace) == ['three']
+
+
+def test_many_rows_are_written_into_the_section_of_all(workspace):
+    workspace.write('data/input/in.txt', 'other')
+    workspace.write('data/globbed/a.csv', 'other')
+    run(workspace)
+
+    found = workspace.json(INDEX)
+
+    assert room.LATER not in found and found[room.SECTION]['rows'] == [None, None, None]
+    run(workspace)
+    assert changed(workspace) == []
+
+
+def test_a_private_folder_is_seen_where_the_times_of_its_home_tell_nothing(workspace):
+    """Something else came or went there; several stages may publish in one folder."""
+    workspace.write('data/deep/two/more.txt')
+    assert changed(workspace) == []
+
+    workspace.path('data/deep/two/.two.partial').mkdir()
+
+    assert changed(workspace) == ['two']
+
+
 def test_without_anything_new_the_index_is_left_alone(workspace):
     before = workspace.path(INDEX).stat().st_mtime_ns
 

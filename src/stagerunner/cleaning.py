@@ -34,8 +34,8 @@ from stagerunner.locks import run_lock
 from stagerunner.locks import stage_lock
 from stagerunner.locks import try_lock
 from stagerunner.publish import is_intact
-from stagerunner.publish import private_folder
 from stagerunner.resume import bound_folder
+from stagerunner.spelling import private_folder
 from stagerunner.state.items import ItemJournal
 from stagerunner.state.names import StateNames
 

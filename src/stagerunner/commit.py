@@ -33,11 +33,11 @@ from stagerunner.files import sync_folder
 from stagerunner.files import write_bytes
 from stagerunner.files import write_json
 from stagerunner.flushing import Flusher
-from stagerunner.publish import private_folder
 from stagerunner.publish import stale_files
 from stagerunner.records import NamedTuple
 from stagerunner.sharing import remove_file
 from stagerunner.sharing import wait_until_free
+from stagerunner.spelling import private_folder
 from stagerunner.state.items import ItemJournal
 from stagerunner.state.marker import Marker
 from stagerunner.state.marker import marker_name

@@ -35,11 +35,11 @@ from stagerunner.imports import Source
 from stagerunner.imports import load_program
 from stagerunner.ledger import Ledger
 from stagerunner.offline import violations
-from stagerunner.publish import private_folder
 from stagerunner.records import NamedTuple
 from stagerunner.resume import LEFT_OVER
 from stagerunner.resume import ResumePoint
 from stagerunner.resume import find
+from stagerunner.spelling import private_folder
 from stagerunner.state.marker import Marker
 from stagerunner.state.marker import Output
 from stagerunner.tasks import Task

@@ -21,7 +21,6 @@ from stagerunner.ledger import Ledger
 from stagerunner.plan import Decision
 from stagerunner.publish import discard
 from stagerunner.publish import prepare
-from stagerunner.publish import private_folder
 from stagerunner.records import NamedTuple
 from stagerunner.resume import Binding
 from stagerunner.resume import final_offset
@@ -30,6 +29,7 @@ from stagerunner.resume import forget_progress
 from stagerunner.resume import restore
 from stagerunner.resume import unreadable
 from stagerunner.resume import write_binding
+from stagerunner.spelling import private_folder
 from stagerunner.state.marker import marker_path
 from stagerunner.state.names import StateNames
 from stagerunner.tasks import Task

@@ -34,11 +34,6 @@ from stagerunner.state.marker import Marker
 from stagerunner.state.marker import Output
 
 
-def private_folder(output_dir: str, task: str) -> str:
-    """Return where a task writes before its outputs are published."""
-    return os.path.join(output_dir, f'.{task}.partial')
-
-
 def prepare(private: str, *, keeps_content: bool, durable: bool = False) -> int:
     """Make the private folder, empty unless told otherwise; return its time of change in ns.
 

@@ -35,11 +35,11 @@ from stagerunner.launch.job import Exit
 from stagerunner.launch.job import Job
 from stagerunner.launch.job import Launcher
 from stagerunner.publish import prepare
-from stagerunner.publish import private_folder
 from stagerunner.publish import written_files
 from stagerunner.records import NamedTuple
 from stagerunner.result import error_of
 from stagerunner.searchpath import start_environment
+from stagerunner.spelling import private_folder
 from stagerunner.state.marker import Marker
 from stagerunner.state.names import AsideNames
 from stagerunner.tasks import Task

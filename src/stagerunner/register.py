@@ -24,12 +24,13 @@ from stagerunner.facts import Facts
 from stagerunner.files import is_text
 from stagerunner.imports import LIBRARY
 from stagerunner.imports import Program
-from stagerunner.publish import private_folder
 from stagerunner.records import NamedTuple
-from stagerunner.standing import ABSENT
+from stagerunner.spelling import private_folder
 from stagerunner.standing import FOLDER
 from stagerunner.standing import FOLLOWED
+from stagerunner.standing import HOME
 from stagerunner.standing import ITSELF
+from stagerunner.standing import LATER
 from stagerunner.standing import SECTION
 from stagerunner.standing import Known
 from stagerunner.standing import Standing
@@ -37,6 +38,10 @@ from stagerunner.standing import is_settled
 from stagerunner.state.marker import marker_path
 from stagerunner.tasks import Group
 from stagerunner.tasks import Task
+
+#: At most such a share of the rows, and two, are kept apart from the section of all: to write
+#: that takes as long as to look at a thousand paths.
+_MOST_LATER = 0.02
 
 #: The columns of figures, in the order of `_Entry`.
 _FIGURES = ('paths', 'sizes', 'mtimes', 'ctimes', 'inodes')
@@ -98,10 +103,18 @@ class Register:
 
     def write(self) -> None:
         """Put what is known now into the index, if there is anything new."""
-        known = self.standing.known
-        if any(row or (known is not None and known.rows[position] is not None)
-               for position, row in self.rows.items()):
-            self.standing.index.put(SECTION, self._section(known)._asdict())
+        known, index = self.standing.known, self.standing.index
+        if not any(row or (known is not None and known.rows[position] is not None)
+                   for position, row in self.rows.items()):
+            return
+        later = dict(self.standing.later)
+        for position, row in self.rows.items():
+            later[str(position)] = row and [row.key, row.done_at, *zip(*row.entries)]
+        if known is not None and len(later) <= len(known.rows) * _MOST_LATER + 2:
+            index.put(LATER, later)
+        else:
+            index.put(SECTION, self._section(known)._asdict())
+            index.drop(LATER)
 
     def _section(self, known: Optional[Known]) -> Known:
         table, n_stages = _Table(known), len(self.groups)
@@ -131,11 +144,11 @@ class Register:
         for given in facts.inputs:
             found += self._input(given.name)
         found += self._program(stage.processor, facts.program, is_python=stage.is_python)
-        found += self._folders(stage.output_dir + '/')
+        found += self._folders(stage.output_dir)
         assert facts.marker
         names = [marker_path('', task.name), *(output.path for output in facts.marker.outputs)]
         found += [self._look(f'{stage.output_dir}/{name}', ITSELF) for name in names]
-        return [*found, self._look(private_folder(stage.output_dir, task.name), ABSENT)]
+        return [*found, self._home(stage.output_dir, task.name)]
 
     def _look(self, path: str, kind: str) -> _Entry:
         """Look at a path (once in a run); raises `_Unwatchable` for what was written just now."""
@@ -148,22 +161,30 @@ class Register:
         whole = os.path.join(self.root, path)
         if not is_text(path) or '\n' in path:
             raise _Unwatchable
-        if kind == ABSENT:
-            if os.path.lexists(whole):
-                raise _Unwatchable
-            return _Entry(path, kind)
         found = os.stat(whole) if kind == FOLLOWED else os.lstat(whole)
-        is_folder = stat.S_ISDIR(found.st_mode)
-        if kind == FOLDER:
-            if not is_folder:
+        if kind in (FOLDER, HOME):
+            if not stat.S_ISDIR(found.st_mode):
                 raise _Unwatchable
-            return _Entry(path, kind, inode=found.st_ino)
-        # Where a folder's times are whole seconds they may not tell of every new name in it.
-        if (not is_settled(found.st_mtime_ns, found.st_ctime_ns, self.standing.looked_ns)
-                or (is_folder and found.st_ctime_ns % 1_000_000_000 == 0)):
+            if kind == FOLDER or not self._are_believed(found):
+                return _Entry(path, kind, inode=found.st_ino)
+            return _Entry(path, kind, 0, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+        if not self._are_believed(found):
             raise _Unwatchable
         return _Entry(path, kind, found.st_size, found.st_mtime_ns, found.st_ctime_ns,
                       found.st_ino)
+
+    def _are_believed(self, found: os.stat_result) -> bool:
+        """True for times that will tell when a file is written to, or a name comes or goes."""
+        # Where a folder's times are whole seconds they may not tell of every new name in it.
+        return (is_settled(found.st_mtime_ns, found.st_ctime_ns, self.standing.looked_ns)
+                and not (stat.S_ISDIR(found.st_mode) and found.st_ctime_ns % 1_000_000_000 == 0))
+
+    def _home(self, output_dir: str, task: str) -> _Entry:
+        """Return the output folder of a task, whose private folder is not there."""
+        entry = self._look(output_dir, HOME)
+        if os.path.lexists(os.path.join(self.root, private_folder(output_dir, task))):
+            raise _Unwatchable
+        return entry
 
     def _declared(self, name: str) -> List[_Entry]:
         """Return where another file could come to be what a declared input means."""

@@ -23,9 +23,9 @@ from stagerunner.fingerprint import SMALL
 from stagerunner.fingerprint import canonical
 from stagerunner.fingerprint import stage_key
 from stagerunner.keys import is_reserved
-from stagerunner.publish import private_folder
 from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
+from stagerunner.spelling import private_folder
 from stagerunner.state.items import ItemJournal
 from stagerunner.state.marker import as_text
 from stagerunner.state.marker import output_from_json

@@ -2,10 +2,12 @@
 
 Two texts never get the same name, and reading a name one sees the text.  On a
 disk that folds letter case, names that differ in case only are one file.
+What the runner itself calls a folder beside outputs is here too.
 """
 
 from __future__ import annotations
 
+import os
 import re
 
 from stagerunner.files import digest_bytes
@@ -57,3 +59,12 @@ def encode(text: str) -> str:
         return f'{kept}~{digest_bytes(raw)[:_DIGITS]}'
     # Nothing else is spelled as a single percent sign.
     return name or '%'
+
+
+def private_folder(output_dir: str, task: str) -> str:
+    """Return where a task writes before its outputs are published.
+
+    >>> private_folder('data/work', 'copy')
+    'data/work/.copy.partial'
+    """
+    return os.path.join(output_dir, f'.{task}.partial')

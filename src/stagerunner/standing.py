@@ -22,23 +22,27 @@ import sys
 from stagerunner.files import digest_bytes
 from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
+from stagerunner.spelling import private_folder
 from stagerunner.state.index import Index
 from stagerunner.state.names import StateNames
 
 if TYPE_CHECKING:
     from typing import Any
+    from typing import Dict
     from typing import List
     from typing import Mapping
     from typing import Optional
+    from typing import Tuple
 
 #: The settings of a machine, where they lie beside the definition.
 CONFIG = 'pipeline_config.json'
 
-#: The section of the index.
-SECTION = 'stages'
+#: The section of the index, and that of the rows that were noted since it was written.
+SECTION, LATER = 'stages', 'stages later'
 
-#: What is looked at: the file itself, what a link leads to, a folder whatever is in it, nothing.
-ITSELF, FOLLOWED, FOLDER, ABSENT = 'l', 's', 'd', 'n'
+#: What is looked at: the file itself, what a link leads to, a folder whatever is in it, and one
+#: in which the private folder of a stage must not be.
+ITSELF, FOLLOWED, FOLDER, HOME = 'l', 's', 'd', 'h'
 
 #: A file this much older than a look at it cannot have changed since without a new stat.
 #: File systems with whole seconds (FAT: two) need more.
@@ -77,11 +81,27 @@ class Known(NamedTuple):
     keys: List[str]
     done_at: List[str]
     paths: List[str]
-    kinds: str
+    #: A letter each: a text in the index, a list in memory.
+    kinds: Any
     sizes: List[int]
     mtimes: List[int]
     ctimes: List[int]
     inodes: List[int]
+
+    @property
+    def columns(self) -> Tuple[List[Any], ...]:
+        """What is known of each path."""
+        return self.paths, self.kinds, self.sizes, self.mtimes, self.ctimes, self.inodes
+
+    def add(self, position: int, row: Optional[List[Any]]) -> None:
+        """Put another row in the place of one, as it is in `LATER`."""
+        self.rows[position] = None
+        if row is not None:
+            self.keys[position], self.done_at[position], *columns = row
+            before = len(self.paths)
+            for column, more in zip(self.columns, columns):
+                column.extend(more)
+            self.rows[position] = list(range(before, len(self.paths)))
 
 
 class Standing:
@@ -98,6 +118,9 @@ class Standing:
         #: When all this was looked at, at the latest.
         self.looked_ns = looked_ns
         self.known: Optional[Known] = None
+        self.columns: Tuple[List[Any], ...] = ()
+        #: Rows by position that are not in the section of all yet.
+        self.later: Dict[str, Any] = {}
         #: Which paths, and which stages, were found to be as noted.
         self.seen = bytearray()
         self.passed = bytearray()
@@ -106,14 +129,16 @@ class Standing:
         """Take what the index has of this very definition under these very circumstances."""
         found = self.index.get(SECTION)
         try:
-            known = Known(**found)
-            if known.bound == self.bound:
-                self.known = known
-                self.seen = bytearray(len(known.paths))
-                self.passed = bytearray(len(known.rows))
-        except TypeError:
+            known = Known(**dict(found, kinds=list(found['kinds'])))
+        except (TypeError, KeyError):
             # Of another shape: not written by this version.
-            pass
+            return
+        if known.bound == self.bound:
+            self.later = self.index.get(LATER) or {}
+            for position, row in self.later.items():
+                known.add(int(position), row)
+            self.known, self.columns = known, known.columns
+            self.disturb()
 
     def is_of(self, found: os.stat_result) -> bool:
         """True while the definition is the one that was bound, by its stat."""
@@ -121,8 +146,9 @@ class Standing:
 
     def disturb(self) -> None:
         """Look at everything again: something was at work meanwhile."""
-        self.seen = bytearray(len(self.seen))
-        self.passed = bytearray(len(self.passed))
+        if self.known is not None:
+            self.seen = bytearray(len(self.known.paths))
+            self.passed = bytearray(len(self.known.rows))
 
     def is_unchanged(self, position: int) -> bool:
         """True while everything on which the last skip of a stage rested is as it was.
@@ -135,29 +161,30 @@ class Standing:
         row = known.rows[position]
         if row is None:
             return False
+        paths, kinds, sizes, mtimes, ctimes, inodes = self.columns
         for number in row:
             if seen[number]:
                 continue
-            path, kind = known.paths[number], known.kinds[number]
+            path, kind = paths[number], kinds[number]
             if path[0] != '/':
                 path = self.prefix + path
-            if kind == ABSENT:
-                if os.access(path, os.F_OK):
-                    return False
-                seen[number] = 1
-                continue
             try:
                 found = os.stat(path) if kind == FOLLOWED else os.lstat(path)
             except OSError:
                 return False
-            if found.st_ino != known.inodes[number]:
+            if found.st_ino != inodes[number]:
                 return False
-            if kind == FOLDER:
+            is_as_noted = (found.st_ctime_ns == ctimes[number]
+                           and found.st_mtime_ns == mtimes[number])
+            if kind in (FOLDER, HOME):
                 if not stat.S_ISDIR(found.st_mode):
                     return False
-            elif (found.st_ctime_ns != known.ctimes[number]
-                  or found.st_mtime_ns != known.mtimes[number]
-                  or found.st_size != known.sizes[number]):
+                if kind == HOME and not is_as_noted:
+                    # Something else came or went in it, or several stages publish there.
+                    if os.path.lexists(private_folder(path, known.names[position])):
+                        return False
+                    continue
+            elif not is_as_noted or found.st_size != sizes[number]:
                 return False
             seen[number] = 1
         self.passed[position] = 1

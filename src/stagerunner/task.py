@@ -58,7 +58,6 @@ from stagerunner.plan import SKIP
 from stagerunner.plan import Decision
 from stagerunner.plan import decide
 from stagerunner.publish import discard
-from stagerunner.publish import private_folder
 from stagerunner.records import NamedTuple
 from stagerunner.result import BROKEN
 from stagerunner.result import BUSY
@@ -71,6 +70,7 @@ from stagerunner.rollcall import RollCall
 from stagerunner.rollcall import Unchanged
 from stagerunner.searchpath import start_environment
 from stagerunner.shortcut import Shortcut
+from stagerunner.spelling import private_folder
 from stagerunner.state.names import StateNames
 from stagerunner.tasks import Group
 from stagerunner.tasks import Task

@@ -72,6 +72,10 @@ class Index:
         self.lines[_spelled(section)] = b''.join(_pieces(value))
         self.is_dirty = True
 
+    def drop(self, section: str) -> None:
+        """Leave a section out of what `save` is going to write."""
+        self.is_dirty |= self.lines.pop(_spelled(section), None) is not None
+
     def save(self) -> None:
         """Write the file if there is anything new; failing to costs time later, nothing else."""
         if not self.is_dirty:
