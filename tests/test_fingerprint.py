@@ -384,6 +384,19 @@ def test_the_index_keeps_digests_and_imports(saved, tmp_path):
     assert again.scan(str(tmp_path / 'x.py'))[1][0].module == 'planted'
 
 
+@pytest.mark.parametrize('is_asked_for', [True, False])
+def test_what_the_index_knows_stays_there_when_others_write_to_it(saved, is_asked_for):
+    again = load(saved)
+    if is_asked_for:
+        assert again.known and again.scans
+    again.index.put('another section', {})
+    again.save()
+
+    found = load(saved)
+
+    assert found.known == saved.known and canonical(found.scans) == canonical(saved.scans)
+
+
 def test_imports_of_changed_source_are_read_anew(saved, tmp_path):
     (tmp_path / 'x.py').write_bytes(b'import csv\n')
 
