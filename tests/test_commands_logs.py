@@ -78,6 +78,7 @@ def test_a_stage_with_jobs_has_a_list_and_each_job_a_log(engine, workspace, logs
 
 @pytest.mark.parametrize(('args', 'said'), [
     (('wrok',), "run 'r1' has no task 'wrok', did you mean 'work'?"),
+    (('r1',), "run 'r1' has no task 'r1'; the logs of that run are those of --run r1"),
     (('work', '--attempt', '3'), "run 'r1' has no attempt 3 of 'work'"),
     (('--attempt', '9'), "run 'r1' has no attempt 9"),
     (('work', '--run', 'r7'), "there is no run 'r7'; the last one is r1"),

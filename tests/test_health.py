@@ -147,6 +147,8 @@ def test_a_clock_that_is_wrong_is(tmp_path, clock, said):
     (Room(4096, 500), ['only 4096 bytes are free where the workspace is'],
      ['only 500 inodes are free where the workspace is']),
     (Room(4 << 40, 5), ['only 5 inodes are free where the workspace is'], []),
+    (Room(4 << 40, 10_000, False), [
+        'this user may not write into the workspace, as every run does'], []),
 ])
 def test_little_room_is_warned_of_and_none_is_a_problem(room, problems, warnings):
     found = judge('ext4', 'work', '', room, Flush())
@@ -158,11 +160,11 @@ def test_some_file_systems_count_no_inodes(tmp_path, monkeypatch):
     monkeypatch.setattr(os, 'statvfs', lambda path: SimpleNamespace(
         f_bavail=10, f_frsize=10, f_favail=0, f_files=0), raising=False)
 
-    assert room_in(str(tmp_path)) == (100, None)
+    assert room_in(str(tmp_path)) == (100, None, True)
 
 
 def test_what_cannot_be_looked_at_is_not_known(tmp_path):
-    assert room_in(str(tmp_path / 'missing')) == (None, None)
+    assert room_in(str(tmp_path / 'missing')) == Room(None, None)
 
 
 # -- a flush ----------------------------------------

@@ -34,6 +34,21 @@ def test_what_is_strict_json_is_read(data, value):
     assert parse(data) == value
 
 
+@pytest.mark.parametrize(('data', 'slip'), [
+    (b"{'a': 1}", '; strings stand in double quotes'), (b'[1] # one', '; JSON has no comments'),
+    (b'/* a list */ [1]', '; JSON has no comments'), (b'[1 2]', "Expecting ',' delimiter")])
+def test_slips_of_a_hand_that_is_used_to_other_notations_are_named(data, slip):
+    with pytest.raises(ValueError) as refused:
+        parse(data)
+
+    assert str(refused.value).endswith(slip)
+
+
+def test_a_comma_too_many_is_named_in_the_words_of_python_or_ours():
+    with pytest.raises(ValueError, match='trailing comma|; the comma before it is too many'):
+        parse(b'{"a": [1], }')
+
+
 @pytest.mark.parametrize(('data', 'fault'), [
     pytest.param(b'', 'is empty', id='empty'),
     pytest.param(b' \n\t', 'is empty', id='blank'),
@@ -54,7 +69,7 @@ def test_what_is_strict_json_is_read(data, value):
     pytest.param(b'\x00', 'not valid JSON at line 1 column 1: ', id='nul'),
     pytest.param(b'{"a": "\xff"}', 'not UTF-8 at byte 7', id='latin-1'),
     pytest.param(b'"\xed\xa0\x80"', 'not UTF-8 at byte 1', id='encoded-surrogate'),
-    pytest.param('[]'.encode('utf-16'), 'not UTF-8 at byte 0', id='utf-16'),
+    pytest.param('[]'.encode('utf-16'), 'is UTF-16; save it as UTF-8', id='utf-16'),
     pytest.param(b'[NaN]', 'NaN is not a JSON number', id='nan'),
     pytest.param(b'[Infinity]', 'Infinity is not a JSON number', id='infinity'),
     pytest.param(b'[-Infinity]', '-Infinity is not a JSON number', id='minus-infinity'),

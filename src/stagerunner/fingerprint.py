@@ -89,8 +89,9 @@ class Digests(Scanner):
         self._known: Optional[Dict[str, str]] = None
         self._scans: Optional[Dict[str, List[Any]]] = None
         self._ahead: Optional[Ahead] = None
-        #: What was published a moment ago, each with the time from which on its stat tells.
-        self._young: Deque[Tuple[int, str]] = deque()
+        #: What was published a moment ago, and from when on its stat tells of a write: by our own
+        #: clock, because that of a file system on another host may be behind.
+        self._young: Deque[Tuple[float, str]] = deque()
         self.is_dirty = False
 
     @property
@@ -199,7 +200,7 @@ class Digests(Scanner):
             return
         self.fresh[path] = _noted(*seen, digest)
         if _STAT_TELLS and seen.size <= SMALL:
-            self._young.append((seen.ctime_ns + slack_ns(seen.mtime_ns), path))
+            self._young.append((self.clock.monotonic() + slack_ns(seen.mtime_ns) / 1e9, path))
 
     def read_again(self, at_most: int) -> None:
         """Hash some published files anew that have become old enough to be remembered.
@@ -207,9 +208,9 @@ class Digests(Scanner):
         The first time they had just been written, and they were renamed since: a stat of then
         would not tell the next run of a write in the same tick of the clock.
         """
-        now_ns = int(self.clock.now() * 1e9)
+        now = self.clock.monotonic()
         for _ in range(at_most):
-            if not self._young or self._young[0][0] >= now_ns:
+            if not self._young or self._young[0][0] >= now:
                 return
             _, path = self._young.popleft()
             self.fresh.pop(path, None)

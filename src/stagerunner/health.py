@@ -61,10 +61,11 @@ class Health(NamedTuple):
 
 
 class Room(NamedTuple):
-    """What is free, as far as the system tells."""
+    """What is free, as far as the system tells, and whether this user may write there."""
 
     free_bytes: Optional[int]
     free_inodes: Optional[int]
+    is_writable: bool = True
 
 
 class Flush(NamedTuple):
@@ -97,6 +98,8 @@ def judge(kind: Optional[str], locks: str, complaint: str, room: Room,
     elif flush.took_s is not None and flush.took_s > SLOW_FLUSH_S:
         warnings.append(f'a flush takes {flush.took_s * 1000:.0f} ms where the workspace is, and '
                         f'a task several')
+    if not room.is_writable:
+        problems.append('this user may not write into the workspace, as every run does')
     if complaint:
         warnings.append(complaint)
     for name, left, none, few in (('bytes', room.free_bytes, NO_BYTES, FEW_BYTES),
@@ -105,7 +108,8 @@ def judge(kind: Optional[str], locks: str, complaint: str, room: Room,
             (problems if left < none else warnings).append(
                 f'only {left} {name} are free where the workspace is')
     return Health({'fileSystem': kind, 'networkFileSystem': kind in NETWORK_KINDS,
-                   'locks': locks, 'clock': complaint or 'sane', 'freeBytes': room.free_bytes,
+                   'locks': locks, 'clock': complaint or 'sane', 'writable': room.is_writable,
+                   'freeBytes': room.free_bytes,
                    'freeInodes': room.free_inodes, 'flushMs': None if flush.took_s is None
                    else round(flush.took_s * 1000, 1)}, tuple(problems), tuple(warnings))
 
@@ -139,12 +143,13 @@ def room_in(folder: str) -> Room:
         if not hasattr(os, 'statvfs'):  # pragma: no cover - Windows only
             import shutil
 
-            return Room(shutil.disk_usage(folder).free, None)
+            return Room(shutil.disk_usage(folder).free, None, os.access(folder, os.W_OK))
         found = os.statvfs(folder)
     except OSError:
         return Room(None, None)
     # Some file systems have no fixed number of inodes, and say 0.
-    return Room(found.f_bavail * found.f_frsize, found.f_favail if found.f_files else None)
+    return Room(found.f_bavail * found.f_frsize, found.f_favail if found.f_files else None,
+                os.access(folder, os.W_OK))
 
 
 def try_flush(folder: str, clock: Clock) -> Flush:

@@ -44,12 +44,16 @@ def parse(data: bytes, *, refuses_repeats: bool = False) -> Any:
     try:
         text = data.decode('utf-8-sig')
     except UnicodeDecodeError as error:
+        if data.startswith((b'\xff\xfe', b'\xfe\xff')):
+            # What a redirection in Windows PowerShell leaves.
+            raise ValueError('is UTF-16; save it as UTF-8') from error
         raise ValueError(f'not UTF-8 at byte {error.start}') from error
     try:
         value = (_REFUSING if refuses_repeats else _DECODER).decode(text)
     except json.JSONDecodeError as error:
         what = 'is empty' if not text.strip() else (
-            f'not valid JSON at line {error.lineno} column {error.colno}: {error.msg}')
+            f'not valid JSON at line {error.lineno} column {error.colno}: {error.msg}'
+            f'{_slip(text, error.pos)}')
         raise ValueError(what) from error
     except RecursionError as error:
         raise ValueError(f'nested deeper than {MAX_DEPTH}') from error
@@ -57,6 +61,22 @@ def parse(data: bytes, *, refuses_repeats: bool = False) -> Any:
     if has_escapes or text.count('[') + text.count('{') > MAX_DEPTH:
         _check_depth(value, has_escapes=has_escapes)
     return value
+
+
+def _slip(text: str, at: int) -> str:
+    """Name the slip of a hand that is used to other notations, where it is one.
+
+    >>> _slip('{"a": 1,}', 8), _slip("{'a': 1}", 1)
+    ('; the comma before it is too many', '; strings stand in double quotes')
+    >>> _slip('{} // done', 3), _slip('[1 2]', 3)
+    ('; JSON has no comments', '')
+    """
+    here = text[at:at + 2]
+    if here[:1] in ('}', ']') and text[:at].rstrip().endswith(','):
+        return '; the comma before it is too many'
+    if here[:1] == "'":
+        return '; strings stand in double quotes'
+    return '; JSON has no comments' if here in ('//', '/*') or here[:1] == '#' else ''
 
 
 def _object(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:

@@ -102,8 +102,10 @@ def _check(asked: _Asked, found: List[LogFile], attempts: Attempts) -> None:
     """Raise `UsageError` for a task or an attempt that there is not."""
     known = sorted({log.task for log in logs_of(asked.names, asked.run_id)} | attempts.tasks)
     if asked.task is not None and not any(asked.covers(task) for task in known):
+        is_run = any(asked.task == run.run_id for run in known_runs(asked.names))
         raise UsageError(f"run '{asked.run_id}' has no task '{printable(asked.task)}'"
-                         + nearest(asked.task, known))
+                         + (f'; the logs of that run are those of --run {asked.task}' if is_run
+                            else nearest(asked.task, known)))
     numbers = [attempt for task, attempt in attempts.ends if asked.covers(task)]
     if asked.attempt is not None and not found and asked.attempt not in numbers:
         raise UsageError(f"run '{asked.run_id}' has no attempt {asked.attempt}"
