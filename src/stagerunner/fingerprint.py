@@ -15,17 +15,6 @@ import os
 import stat
 from collections import deque
 from itertools import islice
-from typing import Any
-from typing import Deque
-from typing import Dict
-from typing import Iterable
-from typing import Iterator
-from typing import List
-from typing import Optional
-from typing import Sequence
-from typing import Set
-from typing import Tuple
-from typing import Union
 
 from stagerunner.ahead import LARGE
 from stagerunner.ahead import Ahead
@@ -42,11 +31,28 @@ from stagerunner.files import try_stat
 from stagerunner.imports import Scanner
 from stagerunner.imports import Wanted
 from stagerunner.keys import is_reserved
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.standing import STAT_TELLS
 from stagerunner.standing import is_settled
 from stagerunner.standing import slack_ns
 from stagerunner.state.index import Index
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Deque
+    from typing import Dict
+    from typing import Iterable
+    from typing import Iterator
+    from typing import List
+    from typing import Optional
+    from typing import Sequence
+    from typing import Set
+    from typing import Tuple
+    from typing import Union
+
+    #: A file's stat, or that of every file in a folder.
+    Snapshot = Union[Stat, Tuple[Tuple[str, Stat], ...], None]
 
 #: Part of every key: raised when the meaning of a key changes.
 KEY_FORMAT = 1
@@ -65,8 +71,6 @@ _STAT_TELLS = STAT_TELLS
 #: Made once: `json.dumps` would make one for every key.
 _encode = json.JSONEncoder(sort_keys=True, separators=(',', ':')).encode
 
-#: A file's stat, or that of every file in a folder.
-Snapshot = Union[Stat, Tuple[Tuple[str, Stat], ...], None]
 
 
 class Input(NamedTuple):

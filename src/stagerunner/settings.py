@@ -10,17 +10,12 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
-from typing import Dict
-from typing import List
-from typing import Optional
-from typing import Sequence
-from typing import Tuple
 
 from stagerunner.documents import read_document
 from stagerunner.documents import refuse
 from stagerunner.errors import UsageError
 from stagerunner.files import try_stat
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.schema import Checker
 from stagerunner.schema import Choice
@@ -34,6 +29,14 @@ from stagerunner.schema import Record
 from stagerunner.schema import Rule
 from stagerunner.schema import Text
 from stagerunner.schema import describe
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Dict
+    from typing import List
+    from typing import Optional
+    from typing import Sequence
+    from typing import Tuple
 
 #: A file of this name beside the pipeline file is read without being named.
 FILE = 'pipeline_config.json'

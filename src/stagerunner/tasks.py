@@ -10,13 +10,6 @@ from __future__ import annotations
 
 import heapq
 import os
-from typing import Dict
-from typing import Iterator
-from typing import List
-from typing import Optional
-from typing import Sequence
-from typing import Set
-from typing import Tuple
 
 from stagerunner.definition import Stage
 from stagerunner.errors import DefinitionError
@@ -28,12 +21,22 @@ from stagerunner.items import former_item
 from stagerunner.placeholders import OPENING
 from stagerunner.placeholders import fixed_folder
 from stagerunner.producers import Producers
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.retry import RetryPolicy
 from stagerunner.spelling import encode
 from stagerunner.state.names import AsideNames
 from stagerunner.state.names import StateNames
 from stagerunner.workspace import Workspace
+
+if TYPE_CHECKING:
+    from typing import Dict
+    from typing import Iterator
+    from typing import List
+    from typing import Optional
+    from typing import Sequence
+    from typing import Set
+    from typing import Tuple
 
 
 class Task(NamedTuple):
