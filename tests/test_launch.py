@@ -227,14 +227,14 @@ def test_what_cannot_be_started_says_so_at_once(yard, text, fields, code, said):
     assert yard.launcher.running == {}
 
 
-def test_a_program_without_the_right_to_execute_says_what_to_check(yard):
+def test_a_program_without_the_right_to_execute_says_what_to_do(yard):
     job = yard.job(SH)
     (yard.root / 'bin/job.sh').chmod(0o644)
 
     ended = yard.launcher.start(job)
 
     assert (ended.exit_code, ended.start_error) == (
-        126, 'permission denied; check who may read and write it')
+        126, 'permission denied; make it executable (chmod +x)')
 
 
 # -- being stopped ----------------------------------------

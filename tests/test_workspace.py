@@ -117,6 +117,15 @@ def test_a_processor_must_be_a_file_of_the_workspace(workspace, make, said):
     assert faults(workspace) == [f'pipeline.json: stages[0].processor: {said}']
 
 
+def test_a_command_line_in_place_of_a_processor_is_told_to_be_a_path(workspace):
+    workspace.simple()
+    workspace.pipeline(stage(processor='python bin/work.py'))
+
+    assert faults(workspace) == [
+        "pipeline.json: stages[0].processor: 'python bin/work.py' does not exist; give its path "
+        'alone, without interpreter and arguments']
+
+
 def test_a_link_that_stays_inside_is_a_processor_like_any_other(workspace):
     workspace.simple()
     workspace.path('bin/work.py').rename(workspace.path('bin/other.py'))

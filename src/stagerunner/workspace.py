@@ -120,7 +120,8 @@ def _program_faults(root: str, where: Where, name: str) -> List[Fault]:
     if not os.path.isabs(name) and not _is_inside(root, path):
         return [Fault(where, f"'{name}' leads outside the workspace through a link")]
     if not os.path.exists(path):
-        return [Fault(where, f"'{name}' does not exist")]
+        words = '; give its path alone, without interpreter and arguments' if ' ' in name else ''
+        return [Fault(where, f"'{name}' does not exist{words}")]
     if not os.path.isfile(path):
         return [Fault(where, f"'{name}' is not a file")]
     return []

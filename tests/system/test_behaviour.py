@@ -263,9 +263,10 @@ def test_a_program_gets_inputs_variables_and_nothing_on_stdin(workspace):
 
 
 @pytest.mark.parametrize('text, mode, said', [
-    (SH, 0o644, 'permission denied; check who may read and write it'),
-    ('#!/no/such/shell\n', 0o755, 'no such file or directory'),
-    ('echo hello\n', 0o755, 'exec format error')])
+    (SH, 0o644, 'permission denied; make it executable (chmod +x)'),
+    ('#!/no/such/shell\n', 0o755, 'no such file or directory; look at the program that its first '
+                                  'line names, and for a CR at its end'),
+    ('echo hello\n', 0o755, 'exec format error; let it begin with a line such as #!/bin/sh')])
 def test_a_program_that_cannot_be_started_fails_at_once(workspace, text, mode, said):
     workspace.simple(processor='bin/work.sh')
     workspace.processor(text, 'bin/work.sh')

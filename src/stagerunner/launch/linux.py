@@ -14,7 +14,6 @@ from functools import lru_cache
 
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
-from stagerunner.errors import os_fault
 from stagerunner.isolation import Kernel
 from stagerunner.launch.job import Exit
 from stagerunner.launch.job import Fence
@@ -33,6 +32,7 @@ from stagerunner.launch.processes import signal_all
 from stagerunner.launch.watch import Tree
 from stagerunner.launch.watch import command_of
 from stagerunner.launch.watch import environment_of
+from stagerunner.launch.watch import start_fault
 from stagerunner.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -255,7 +255,8 @@ class _KeptTree(Tree):
     def __init__(self, keeper: KeeperHandle):
         self.keeper = keeper
         self.returncode: Optional[int] = None
-        self.start_error = ''
+        #: Why the process could not be made.
+        self.error: Optional[OSError] = None
         self.usage = Usage()
 
     def has_ended(self) -> bool:
@@ -266,7 +267,7 @@ class _KeptTree(Tree):
                 self.keeper.is_lost = True
                 self.returncode = _LOST
             elif message[0] == 'broken':
-                self.start_error = os_fault(OSError(message[1], os.strerror(message[1])))
+                self.error = OSError(message[1], os.strerror(message[1]))
             elif message[0] == 'ended':
                 self._take(*message[1:])
         return self.returncode is not None
@@ -312,7 +313,9 @@ class _Kept(Piped):
         return [self.keeper.channel.fileno()]
 
     def close(self, now: float) -> Exit:
-        self.start_error, self.usage = self.kept.start_error, self.kept.usage
+        if self.kept.error is not None:
+            self.start_error = start_fault(self.kept.error, is_program=self.job.python is None)
+        self.usage = self.kept.usage
         return super().close(now)
 
 

@@ -64,7 +64,7 @@ class PosixLauncher(Launcher):
         try:
             running = self._launch(job)
         except (OSError, ValueError) as error:
-            return not_started(job.task, error)
+            return not_started(job.task, error, is_program=job.python is None)
         self.running[job.task] = running
         for descriptor in [*running.pipes, *running.events()]:
             self.selector.register(descriptor, 1, running)

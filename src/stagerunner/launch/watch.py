@@ -6,6 +6,7 @@ How a process and its children are asked and killed is the business of a
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import contextmanager
 
@@ -74,14 +75,21 @@ def input_of(job: Job) -> Iterator[int]:
         os.close(descriptor)
 
 
-def not_started(task: str, error: Exception) -> Exit:
+#: What to do about a program that the kernel does not start.
+_ADVICE = {errno.EACCES: 'make it executable (chmod +x)',
+           errno.ENOEXEC: 'let it begin with a line such as #!/bin/sh',
+           errno.ENOENT: 'look at the program that its first line names, and for a CR at its end'}
+
+
+def not_started(task: str, error: Exception, *, is_program: bool = False) -> Exit:
     """Return the exit of a job whose process could not be made."""
     code = 126 if isinstance(error, PermissionError) else 127
-    return Exit(task, code, 0.0, (), (), '', start_error=start_fault(error))
+    return Exit(task, code, 0.0, (), (), '', start_error=start_fault(
+        error, is_program=is_program))
 
 
-def start_fault(error: Exception) -> str:
-    """Say why a process could not be made."""
+def start_fault(error: Exception, *, is_program: bool = False) -> str:
+    """Say why a process could not be made, and of a program what to do."""
     if not isinstance(error, OSError):
         return str(error)
     if error.strerror:
@@ -89,6 +97,8 @@ def start_fault(error: Exception) -> str:
         error.strerror = error.strerror.partition(": '")[0]
     if error.filename == os.devnull:
         return f'{os.devnull}, the stdin of processors, cannot be opened ({os_fault(error)})'
+    if is_program and os.name == 'posix' and error.errno in _ADVICE:
+        return f"{os_fault(error).partition(';')[0]}; {_ADVICE[error.errno]}"
     return os_fault(error)
 
 
