@@ -50,7 +50,8 @@ LEVELS = {
     'launch.job': 4, 'launch.boot': 4, 'launch.channel': 4, 'launch.processes': 4,
     'launch.capture': 4.1, 'launch.watch': 4.2, 'launch.ready': 4.1, 'launch.ending': 4.1,
     'launch.keeper': 4.2, 'launch.seed': 4.25, 'launch.posix': 4.3,
-    'launch.nursery': 4.1, 'launch.linux': 4.4, 'launch.windows': 4.4, 'launch.system': 4.5,
+    'launch.raising': 4.1, 'launch.nursery': 4.15,
+    'launch.linux': 4.4, 'launch.windows': 4.4, 'launch.system': 4.5,
     'fence': 4.1, 'jobs': 4.2,
     'holdings': 4.5, 'cleaning': 4.6, 'adoption': 6,
     'ledger': 4.5, 'facts': 5, 'harvest': 5, 'result': 5, 'commit': 5, 'plan': 5.5,
@@ -173,7 +174,7 @@ OWNED_NAMES = {
     'os.truncate': ('resume',),
     'os.unlink': ('sharing', 'locks'),
     # How a run is listened to belongs to the command, what a signal is called to `retry`.
-    'signal.signal': ('commands.signals',),
+    'signal.signal': ('commands.signals', 'launch.nursery'),
     'sys.exit': ('launch.boot',),
     'sys.modules': IN_THE_FORK,
 }
@@ -181,7 +182,8 @@ OWNED_NAMES = {
 #: The same for many names at once.
 OWNED_PATTERNS = {
     r'os\.(link|symlink|remove|removedirs|sync)': (),
-    r'os\.(chdir|_exit)': ('launch.keeper', 'launch.ready', 'launch.ending', 'isolation'),
+    r'os\.(chdir|_exit)': ('launch.keeper', 'launch.nursery', 'launch.ready', 'launch.ending',
+                             'isolation'),
     r'os\.(fork\w*|kill|killpg|wait\w*|system|popen|exec\w+|spawn\w+|posix_spawn\w*|pidfd_open'
     r'|abort|setsid|setpgid)': ('isolation', *_LAUNCH),
     r'os\.(environb?|getenvb?|putenv|unsetenv|getcwdb?)|sys\.(argv|_*(stdin|stdout|stderr)_*)':

@@ -274,12 +274,25 @@ def test_a_published_file_whose_times_may_be_coarse_is_read_again_later(young, t
     assert path in young.known
 
 
+def test_a_file_system_whose_clock_is_behind_makes_nothing_old(young, tmp_path):
+    """An hour old by its time, it may be written to again in the same tick of the server."""
+    young.clock.set_wall(young.clock.now() + 3600)
+    young.published(old_file(tmp_path / 'other'), sha(b'content'))
+    young.read_again(9)
+    assert young.known == {}
+
+    young.clock.advance(0.11)
+    young.read_again(9)
+
+    assert len(young.known) == 2
+
+
 def test_what_is_read_again_counts_and_not_what_was_published(young, tmp_path):
     path = tmp_path / 'out'
     seen = path.stat()
     path.write_bytes(b'edited!')
     os.utime(str(path), ns=(seen.st_atime_ns, seen.st_mtime_ns))
-    young.clock.set_wall(path.stat().st_ctime_ns / 1e9 + 0.2)
+    young.clock.advance(60)
 
     young.read_again(9)
 
@@ -382,6 +395,19 @@ def test_the_index_keeps_digests_and_imports(saved, tmp_path):
     digest = again.of(str(tmp_path / 'x.py'))[0]
     again.scans[digest][0][0] = 'planted'
     assert again.scan(str(tmp_path / 'x.py'))[1][0].module == 'planted'
+
+
+@pytest.mark.parametrize('is_asked_for', [True, False])
+def test_what_the_index_knows_stays_there_when_others_write_to_it(saved, is_asked_for):
+    again = load(saved)
+    if is_asked_for:
+        assert again.known and again.scans
+    again.index.put('another section', {})
+    again.save()
+
+    found = load(saved)
+
+    assert found.known == saved.known and canonical(found.scans) == canonical(saved.scans)
 
 
 def test_imports_of_changed_source_are_read_anew(saved, tmp_path):

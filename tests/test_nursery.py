@@ -6,8 +6,10 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Dict
 from typing import Iterator
 from typing import List
+from typing import Optional
 
 import pytest
 
@@ -44,9 +46,9 @@ class Yard:
         (root / 'tells.sh').write_text(_TELLS)
         (root / 'tells.sh').chmod(0o755)
 
-    def start(self, task: str) -> List[int]:
+    def start(self, task: str, env: Optional[Dict[str, str]] = None) -> List[int]:
         """Start a job and return its keeper and the parent of that."""
-        job = Job(task, ('tells.sh', task), clean_environment(), str(self.root),
+        job = Job(task, ('tells.sh', task), env or clean_environment(), str(self.root),
                   str(self.root / f'{task}.log'), None)
         assert self.launcher.start(job) is None
         told = self.root / f'told-{task}'
@@ -109,6 +111,19 @@ def test_the_one_without_a_job_is_replaced_when_it_is_lost(yard):
 
     assert yard.start('b')[1] == os.getpid()
     assert [ended.task for ended in yard.end_all()] in (['a', 'b'], ['b', 'a'])
+
+
+def test_a_keeper_has_nothing_open_that_the_runner_had_from_others(yard):
+    with open(os.devnull, 'rb') as given:
+        os.set_inheritable(given.fileno(), True)
+        yard.launcher.coming = begin_early(clean_environment())
+        keeper, _ = yard.start('a', start_environment(clean_environment()))
+    first, = yard.launcher.first.values()
+
+    for pid in (keeper, first.process.pid):
+        opened = {os.readlink(entry.path).split(':')[0] for entry in os.scandir(f'/proc/{pid}/fd')
+                  if int(entry.name) > 2}
+        assert opened <= {'socket', 'pipe'}
 
 
 def test_with_one_worker_there_is_one_keeper(yard):

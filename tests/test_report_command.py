@@ -148,6 +148,15 @@ def _audit(workspace: Workspace) -> str:
     return path.read_text('ascii') if path.exists() else ''
 
 
+def test_of_a_report_into_a_folder_that_there_is_not_the_next_step_is_told(report, main,
+                                                                           workspace):
+    workspace.simple()
+    main('--pipeline', workspace.pipeline_file, '--run-id', 'r')
+
+    assert report('-o', 'not/there.html') == (
+        5, '', 'not/there.html: its folder does not exist; make it first\n')
+
+
 @pytest.mark.parametrize('told, shown', [('"papers"', '>papers<'), ('[7]', '>[7]<')])
 def test_a_report_says_over_which_collection_a_stage_fans_out(report, main, workspace, told,
                                                               shown):

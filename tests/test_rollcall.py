@@ -13,6 +13,8 @@ from typing import List
 import pytest
 
 from engine import Engine
+from engine import copies
+from fakes import Ending
 from fakes import FakeClock
 from fakes import FakeLauncher
 from stagerunner.events import Event
@@ -89,11 +91,17 @@ def test_members_that_stand_as_they_are_are_passed_over_at_once(fan):
         'a.txt', 'b.txt', 'c.txt']
 
 
-def test_the_run_after_the_first_one_passes_over_what_was_read_again_in_that(workspace):
-    made = Fan(workspace, runs=1)
-
-    assert made.run() == NAMES
+def test_outputs_that_were_made_a_while_before_the_end_are_known_to_the_next_run(workspace):
+    made = Fan(workspace, runs=0)
+    made.engine.launcher.otherwise = Ending(does=copies, after_s=1.0)
+    assert made.engine.run() == 0
     made.engine.close()
+
+    digests = Digests(str(workspace.path('state/index.json')), made.engine.clock)
+    digests.load()
+
+    assert [name for name in ('a.txt', 'b.txt', 'c.txt')
+            if str(workspace.path(f'data/out/{name}')) in digests.known] == ['a.txt', 'b.txt']
 
 
 def rewrite(path: Path) -> None:

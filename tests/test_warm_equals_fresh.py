@@ -34,6 +34,8 @@ from stagerunner.launch.job import Exit
 from stagerunner.launch.job import Job
 from stagerunner.launch.job import Launcher
 from stagerunner.launch.linux import LinuxLauncher
+from stagerunner.launch.nursery import Begun
+from stagerunner.launch.nursery import begin_early
 from stagerunner.searchpath import python_path
 from support import PATIENCE_S
 from support import clean_environment
@@ -192,6 +194,7 @@ class Bench:
             env.pop(name, None)
             if value is not None:
                 env[name] = value.replace('{folder}', str(self.folder))
+        self.inherited = env
         return dict(env, PYTHONPATH=python_path(env.get('PYTHONPATH')))
 
     def plain(self, script: str) -> Ended:
@@ -240,10 +243,11 @@ class Bench:
 
 
 @contextmanager
-def launching(*, is_warm: bool, workers: int = 1) -> Iterator[LinuxLauncher]:
+def launching(*, is_warm: bool, workers: int = 1,
+              begun: Optional[Begun] = None) -> Iterator[LinuxLauncher]:
     """Give a launcher, and leave nothing of it behind."""
     stop = Stop()
-    launcher = LinuxLauncher(Clock(), stop, is_warm=is_warm)
+    launcher = LinuxLauncher(Clock(), stop, is_warm=is_warm, begun=begun)
     launcher.expect(workers)
     try:
         yield launcher
@@ -306,7 +310,8 @@ def sample(theme: str) -> List[str]:
 def differences(bench: Bench, names: Iterable[str], *, is_warm: bool,
                 workers: int = 1) -> List[str]:
     """Return how the scripts behave otherwise when they are launched, all by one launcher."""
-    with launching(is_warm=is_warm, workers=workers) as launcher:
+    begun = begin_early(bench.inherited) if workers > 1 else None
+    with launching(is_warm=is_warm, workers=workers, begun=begun) as launcher:
         return [difference for name in names if (bench.variant, name) not in DIFFERS_IN
                 for difference in
                 compare(name, bench.plain(name), bench.launched(launcher, name))]
@@ -329,7 +334,7 @@ def test_a_warm_processor_equals_a_fresh_one(tmp_path: Path, theme: str,
                                              choose: Callable[[str], List[str]]) -> None:
     """All scripts of a theme run in forks of one keeper, one after the other.
 
-    With several workers that is itself a fork of one that has no jobs.
+    With several workers that is itself a fork of one that has no jobs; here that was begun early.
     """
     found = differences(Bench(tmp_path), choose(theme), is_warm=True, workers=4)
 

@@ -11,18 +11,21 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from typing import Collection
-from typing import Deque
-from typing import Iterator
-from typing import List
-from typing import Optional
-from typing import Sequence
-from typing import Set
-from typing import Tuple
 
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.tasks import Group
 from stagerunner.tasks import in_order
+
+if TYPE_CHECKING:
+    from typing import Collection
+    from typing import Deque
+    from typing import Iterator
+    from typing import List
+    from typing import Optional
+    from typing import Sequence
+    from typing import Set
+    from typing import Tuple
 
 #: Where a task is: not ready, in a queue or waiting for a retry, at work, settled; or it ended
 #: well and is not durable yet.

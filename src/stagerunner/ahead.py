@@ -10,16 +10,18 @@ hint, which who asks has to hold against the file as it is by then.
 
 from __future__ import annotations
 
-from typing import Dict
-from typing import List
-from typing import Optional
-from typing import Sequence
-
 from stagerunner.clock import Clock
 from stagerunner.errors import RunnerError
 from stagerunner.files import Stat
 from stagerunner.files import digest_file
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Dict
+    from typing import List
+    from typing import Optional
+    from typing import Sequence
 
 #: Smaller files take no longer than handing them over, in bytes.
 LARGE = 8 << 20

@@ -29,12 +29,6 @@ each of them, not for both.
 from __future__ import annotations
 
 import json
-from typing import Any
-from typing import Dict
-from typing import List
-from typing import Optional
-from typing import Sequence
-from typing import Tuple
 
 from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
@@ -45,8 +39,20 @@ from stagerunner.files import parse_json
 from stagerunner.files import quarantine
 from stagerunner.files import read_bytes
 from stagerunner.files import write_bytes
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.state.names import StateNames
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Dict
+    from typing import List
+    from typing import Optional
+    from typing import Sequence
+    from typing import Tuple
+
+    #: When a grant counts as made, in microseconds of the monotonic clock, and its tokens.
+    _Entry = Tuple[int, int]
 
 #: Version of the bucket file's shape; a newer one is refused.
 FORMAT = 1
@@ -57,8 +63,6 @@ PARTS = 128
 #: Changes with every start of the system (Linux).
 _BOOT_ID = '/proc/sys/kernel/random/boot_id'
 
-#: When a grant counts as made, in microseconds of the monotonic clock, and its tokens.
-_Entry = Tuple[int, int]
 
 
 class Bucket(NamedTuple):

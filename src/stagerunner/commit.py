@@ -12,12 +12,6 @@ their digests (`facts`), so no order of lost renames can lead to a wrong skip.
 from __future__ import annotations
 
 import os
-from typing import Callable
-from typing import Dict
-from typing import List
-from typing import Optional
-from typing import Sequence
-from typing import Set
 
 from stagerunner.errors import InputChanged
 from stagerunner.errors import StateError
@@ -34,6 +28,7 @@ from stagerunner.files import write_bytes
 from stagerunner.files import write_json
 from stagerunner.flushing import Flusher
 from stagerunner.publish import stale_files
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.sharing import remove_file
 from stagerunner.sharing import wait_until_free
@@ -43,6 +38,14 @@ from stagerunner.state.marker import Marker
 from stagerunner.state.marker import marker_name
 from stagerunner.state.marker import marker_path
 from stagerunner.state.marker import to_json
+
+if TYPE_CHECKING:
+    from typing import Callable
+    from typing import Dict
+    from typing import List
+    from typing import Optional
+    from typing import Sequence
+    from typing import Set
 
 
 class Finished(NamedTuple):

@@ -8,12 +8,6 @@ fault: all of them are returned, each with its place.
 from __future__ import annotations
 
 import posixpath
-from typing import Any
-from typing import Dict
-from typing import List
-from typing import Optional
-from typing import Tuple
-from typing import Union
 
 from stagerunner.keys import CHECKPOINT
 from stagerunner.keys import HOOK
@@ -24,11 +18,20 @@ from stagerunner.keys import QUOTA_USE
 from stagerunner.keys import RESOURCES
 from stagerunner.keys import RETRY
 from stagerunner.keys import STAGE
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.retry import RetryPolicy
 from stagerunner.rules import faults_across
 from stagerunner.rules import merge
 from stagerunner.schema import Fault
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Dict
+    from typing import List
+    from typing import Optional
+    from typing import Tuple
+    from typing import Union
 
 
 class Checkpointing(NamedTuple):

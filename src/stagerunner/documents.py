@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-from typing import Any
-from typing import List
-from typing import NoReturn
 
 from stagerunner.errors import DefinitionError
 from stagerunner.errors import Unreadable
 from stagerunner.files import MAX_JSON_BYTES
 from stagerunner.files import parse_json
 from stagerunner.files import read_bytes
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.schema import Fault
 from stagerunner.schema import in_file_order
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import List
+    from typing import NoReturn
 
 
 def read_document(path: str, flag: str) -> Any:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Dict
-from typing import Mapping
-from typing import Optional
-from typing import Tuple
 
 from stagerunner.definition import Stage
 from stagerunner.keys import RESERVED_PREFIX
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.searchpath import SOURCE_FOLDER
 from stagerunner.searchpath import python_path
+
+if TYPE_CHECKING:
+    from typing import Dict
+    from typing import Mapping
+    from typing import Optional
+    from typing import Tuple
 
 #: What a stage with `cleanEnv` still inherits (contract, env).
 _KEPT = ('PATH', 'HOME', 'LANG', 'TMPDIR')
@@ -64,7 +67,7 @@ def variables(given: Given, inherited: Mapping[str, str]) -> Dict[str, str]:
     return env
 
 
-class Inherited(Dict[str, str]):
+class Inherited(dict):  # type: ignore[type-arg]
     """Variables of the runner that do not change; what of them is passed on is found out once."""
 
     def __init__(self, variables: Mapping[str, str]):

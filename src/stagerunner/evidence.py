@@ -6,15 +6,17 @@ long after, whatever ran since.
 
 from __future__ import annotations
 
-from typing import Any
-from typing import Dict
-from typing import List
-from typing import Sequence
-
 from stagerunner.files import digest_bytes
 from stagerunner.fingerprint import canonical
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.state.marker import Output
 from stagerunner.state.marker import output_to_json
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Dict
+    from typing import List
+    from typing import Sequence
 
 #: Longer lists, and values of more bytes, are told by their digest.
 MOST_ENTRIES, MOST_BYTES = 1000, 1000

@@ -7,12 +7,6 @@ it; what follows from the facts is `plan`'s business.
 from __future__ import annotations
 
 import os
-from typing import Any
-from typing import Dict
-from typing import List
-from typing import Mapping
-from typing import Optional
-from typing import Tuple
 
 from stagerunner.definition import Stage
 from stagerunner.environment import local_folders
@@ -35,6 +29,7 @@ from stagerunner.imports import Source
 from stagerunner.imports import load_program
 from stagerunner.ledger import Ledger
 from stagerunner.offline import violations
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.resume import LEFT_OVER
 from stagerunner.resume import ResumePoint
@@ -43,6 +38,14 @@ from stagerunner.spelling import private_folder
 from stagerunner.state.marker import Marker
 from stagerunner.state.marker import Output
 from stagerunner.tasks import Task
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Dict
+    from typing import List
+    from typing import Mapping
+    from typing import Optional
+    from typing import Tuple
 
 
 class Facts(NamedTuple):

@@ -38,8 +38,8 @@ from stagerunner.result import BROKEN
 from stagerunner.result import BUSY
 from stagerunner.result import STOPPED
 from stagerunner.result import THROTTLED
+from stagerunner.result import Outcome
 from stagerunner.result import Result
-from stagerunner.scheduler import Outcome
 from stagerunner.scheduler import Scheduler
 from stagerunner.source import Means
 from stagerunner.tasks import Group

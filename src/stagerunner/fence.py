@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
-from typing import Callable
-from typing import Dict
-from typing import Iterator
-from typing import Optional
-from typing import Sequence
-from typing import Tuple
 
 from stagerunner.definition import Resources
 from stagerunner.definition import Stage
 from stagerunner.errors import IsolationError
 from stagerunner.launch.job import Fence
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.searchpath import SOURCE_FOLDER
 from stagerunner.state.run import not_looked_at
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Callable
+    from typing import Dict
+    from typing import Iterator
+    from typing import Optional
+    from typing import Sequence
+    from typing import Tuple
 
 AUTO, STRICT, OFF = 'auto', 'strict', 'off'
 

@@ -15,17 +15,6 @@ import os
 import stat
 from collections import deque
 from itertools import islice
-from typing import Any
-from typing import Deque
-from typing import Dict
-from typing import Iterable
-from typing import Iterator
-from typing import List
-from typing import Optional
-from typing import Sequence
-from typing import Set
-from typing import Tuple
-from typing import Union
 
 from stagerunner.ahead import LARGE
 from stagerunner.ahead import Ahead
@@ -42,11 +31,28 @@ from stagerunner.files import try_stat
 from stagerunner.imports import Scanner
 from stagerunner.imports import Wanted
 from stagerunner.keys import is_reserved
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.standing import STAT_TELLS
 from stagerunner.standing import is_settled
 from stagerunner.standing import slack_ns
 from stagerunner.state.index import Index
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Deque
+    from typing import Dict
+    from typing import Iterable
+    from typing import Iterator
+    from typing import List
+    from typing import Optional
+    from typing import Sequence
+    from typing import Set
+    from typing import Tuple
+    from typing import Union
+
+    #: A file's stat, or that of every file in a folder.
+    Snapshot = Union[Stat, Tuple[Tuple[str, Stat], ...], None]
 
 #: Part of every key: raised when the meaning of a key changes.
 KEY_FORMAT = 1
@@ -65,8 +71,6 @@ _STAT_TELLS = STAT_TELLS
 #: Made once: `json.dumps` would make one for every key.
 _encode = json.JSONEncoder(sort_keys=True, separators=(',', ':')).encode
 
-#: A file's stat, or that of every file in a folder.
-Snapshot = Union[Stat, Tuple[Tuple[str, Stat], ...], None]
 
 
 class Input(NamedTuple):
@@ -89,8 +93,9 @@ class Digests(Scanner):
         self._known: Optional[Dict[str, str]] = None
         self._scans: Optional[Dict[str, List[Any]]] = None
         self._ahead: Optional[Ahead] = None
-        #: What was published a moment ago, each with the time from which on its stat tells.
-        self._young: Deque[Tuple[int, str]] = deque()
+        #: What was published a moment ago, and from when on its stat tells of a write: by our own
+        #: clock, because that of a file system on another host may be behind.
+        self._young: Deque[Tuple[float, str]] = deque()
         self.is_dirty = False
 
     @property
@@ -199,7 +204,7 @@ class Digests(Scanner):
             return
         self.fresh[path] = _noted(*seen, digest)
         if _STAT_TELLS and seen.size <= SMALL:
-            self._young.append((seen.ctime_ns + slack_ns(seen.mtime_ns), path))
+            self._young.append((self.clock.monotonic() + slack_ns(seen.mtime_ns) / 1e9, path))
 
     def read_again(self, at_most: int) -> None:
         """Hash some published files anew that have become old enough to be remembered.
@@ -207,9 +212,9 @@ class Digests(Scanner):
         The first time they had just been written, and they were renamed since: a stat of then
         would not tell the next run of a write in the same tick of the clock.
         """
-        now_ns = int(self.clock.now() * 1e9)
+        now = self.clock.monotonic()
         for _ in range(at_most):
-            if not self._young or self._young[0][0] >= now_ns:
+            if not self._young or self._young[0][0] >= now:
                 return
             _, path = self._young.popleft()
             self.fresh.pop(path, None)

@@ -8,13 +8,6 @@ at work, else a moment later, so that many of them cost as few flushes as one.
 from __future__ import annotations
 
 import os
-from typing import Any
-from typing import Callable
-from typing import Dict
-from typing import List
-from typing import Optional
-from typing import Sequence
-from typing import Set
 
 from stagerunner import retry
 from stagerunner.clock import Clock
@@ -46,6 +39,7 @@ from stagerunner.permits import Grant
 from stagerunner.plan import Decision
 from stagerunner.publish import discard
 from stagerunner.publish import written_files
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.result import BROKEN
 from stagerunner.result import DONE
@@ -57,6 +51,15 @@ from stagerunner.resume import tells_lengths
 from stagerunner.state.marker import Marker
 from stagerunner.tasks import Group
 from stagerunner.tasks import Task
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Callable
+    from typing import Dict
+    from typing import List
+    from typing import Optional
+    from typing import Sequence
+    from typing import Set
 
 #: While others are at work, what has ended waits at most so long and for so many more.
 LONGEST_WAIT_S, MOST_WAITING = 0.05, 200

@@ -11,17 +11,20 @@ from __future__ import annotations
 import os
 import re
 import sys
-from typing import Any
-from typing import Callable
-from typing import Dict
-from typing import List
-from typing import Optional
-from typing import Sequence
-from typing import Tuple
 
 from stagerunner.files import sync_file
 from stagerunner.files import sync_folder
 from stagerunner.isolation import Kernel
+from stagerunner.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Callable
+    from typing import Dict
+    from typing import List
+    from typing import Optional
+    from typing import Sequence
+    from typing import Tuple
 
 #: From so many files or folders on, the file system is flushed as a whole.
 MANY = 8

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Dict
-from typing import Iterable
-from typing import Iterator
-from typing import List
-from typing import Mapping
-from typing import Sequence
-from typing import Set
+from stagerunner.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Dict
+    from typing import Iterable
+    from typing import Iterator
+    from typing import List
+    from typing import Mapping
+    from typing import Sequence
+    from typing import Set
+
 
 
 def find_cycle(needs: Mapping[str, Sequence[str]]) -> List[str]:

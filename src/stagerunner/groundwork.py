@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Callable
-from typing import Optional
 
 from stagerunner.errors import Unreadable
 from stagerunner.events import Event
@@ -21,6 +19,7 @@ from stagerunner.ledger import Ledger
 from stagerunner.plan import Decision
 from stagerunner.publish import discard
 from stagerunner.publish import prepare
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.resume import Binding
 from stagerunner.resume import final_offset
@@ -33,6 +32,10 @@ from stagerunner.spelling import private_folder
 from stagerunner.state.marker import marker_path
 from stagerunner.state.names import StateNames
 from stagerunner.tasks import Task
+
+if TYPE_CHECKING:
+    from typing import Callable
+    from typing import Optional
 
 #: A processor that asks for a longer wait than a day is not believed.
 LONGEST_DELAY_S = 86_400

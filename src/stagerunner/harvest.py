@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Callable
-from typing import Dict
-from typing import Optional
-from typing import Sequence
-from typing import Tuple
 
 from stagerunner.errors import InputChanged
 from stagerunner.errors import Unreadable
@@ -24,10 +19,18 @@ from stagerunner.publish import check_declared
 from stagerunner.publish import check_room
 from stagerunner.publish import describe_outputs
 from stagerunner.publish import written_directly
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.state.marker import Marker
 from stagerunner.state.marker import Output
 from stagerunner.tasks import Task
+
+if TYPE_CHECKING:
+    from typing import Callable
+    from typing import Dict
+    from typing import Optional
+    from typing import Sequence
+    from typing import Tuple
 
 
 class Crop(NamedTuple):

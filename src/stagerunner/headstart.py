@@ -10,15 +10,18 @@ nothing is told, because nothing was published.
 from __future__ import annotations
 
 import os
-from typing import Callable
-from typing import List
-from typing import Optional
 
 from stagerunner.events import Event
 from stagerunner.events import Warned
 from stagerunner.fingerprint import Digests
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.tasks import Group
 from stagerunner.tasks import Task
+
+if TYPE_CHECKING:
+    from typing import Callable
+    from typing import List
+    from typing import Optional
 
 
 class HeadStart:

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Dict
-from typing import Mapping
-from typing import Optional
-from typing import Union
-
 from stagerunner import retry
 from stagerunner.clock import Clock
 from stagerunner.clock import stamp
@@ -17,10 +12,17 @@ from stagerunner.locks import try_lock
 from stagerunner.permits import Grant
 from stagerunner.permits import Permits
 from stagerunner.permits import Shortage
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.result import BROKEN
 from stagerunner.result import THROTTLED
 from stagerunner.result import Result
 from stagerunner.tasks import Task
+
+if TYPE_CHECKING:
+    from typing import Dict
+    from typing import Mapping
+    from typing import Optional
+    from typing import Union
 
 
 class Holds:

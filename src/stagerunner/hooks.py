@@ -8,12 +8,6 @@ told and written down, and changes nothing of how the run ended.
 from __future__ import annotations
 
 import os
-from typing import Any
-from typing import Callable
-from typing import Dict
-from typing import Mapping
-from typing import Optional
-from typing import Tuple
 
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
@@ -38,12 +32,21 @@ from stagerunner.launch.job import Exit
 from stagerunner.launch.job import Job
 from stagerunner.launch.job import Launcher
 from stagerunner.offline import violations
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.report.metrics import Metrics
 from stagerunner.session import Farewell
 from stagerunner.state.names import StateNames
 from stagerunner.state.run import COMPLETED
 from stagerunner.workspace import Workspace
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Callable
+    from typing import Dict
+    from typing import Mapping
+    from typing import Optional
+    from typing import Tuple
 
 
 class Caller(NamedTuple):

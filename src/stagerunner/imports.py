@@ -11,18 +11,21 @@ from __future__ import annotations
 import os
 import re
 import sys
-from typing import Any
-from typing import Dict
-from typing import Iterator
-from typing import List
-from typing import Optional
-from typing import Sequence
-from typing import Set
-from typing import Tuple
 
 from stagerunner.files import digest_bytes
 from stagerunner.files import read_bytes
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Dict
+    from typing import Iterator
+    from typing import List
+    from typing import Optional
+    from typing import Sequence
+    from typing import Set
+    from typing import Tuple
 
 #: Source files over this size are not read; nobody writes such a processor by hand.
 MAX_SOURCE_BYTES = 16 * 1024 * 1024

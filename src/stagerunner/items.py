@@ -10,14 +10,6 @@ import os
 import posixpath
 import re
 from collections import Counter
-from typing import Any
-from typing import Callable
-from typing import Dict
-from typing import Iterator
-from typing import List
-from typing import Optional
-from typing import Sequence
-from typing import Tuple
 
 from stagerunner.definition import Items
 from stagerunner.definition import Stage
@@ -30,10 +22,24 @@ from stagerunner.files import read_bytes
 from stagerunner.keys import is_reserved
 from stagerunner.placeholders import OPENING
 from stagerunner.placeholders import PLACEHOLDER
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.schema import describe
 from stagerunner.spelling import DEVICES
 from stagerunner.state.names import StateNames
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Callable
+    from typing import Dict
+    from typing import Iterator
+    from typing import List
+    from typing import Optional
+    from typing import Sequence
+    from typing import Tuple
+
+    _Values = Dict[str, str]
+    _Maker = Callable[[_Values], Any]
 
 #: An encoded id has at most so many bytes, of which a cut one ends in `~` and some digits.
 LONGEST = 100
@@ -287,8 +293,6 @@ def _id_of(row: Any, key: str) -> str:
 
 # -- placeholders ------------------------------------------------------------------
 
-_Values = Dict[str, str]
-_Maker = Callable[[_Values], Any]
 
 
 def filler(stage: Stage) -> Callable[[Item], Stage]:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Mapping
-from typing import Optional
-from typing import Tuple
 
 from stagerunner.environment import Given
 from stagerunner.environment import secrets
@@ -15,9 +12,15 @@ from stagerunner.fence import declared_files
 from stagerunner.fence import limits_of
 from stagerunner.imports import Source
 from stagerunner.launch.job import Job
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.state.names import StateNames
 from stagerunner.tasks import Task
+
+if TYPE_CHECKING:
+    from typing import Mapping
+    from typing import Optional
+    from typing import Tuple
 
 
 class Order(NamedTuple):

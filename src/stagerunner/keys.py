@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import posixpath
 import re
-from typing import Any
-from typing import Dict
-from typing import List
-from typing import Optional
 
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.schema import AnyJson
 from stagerunner.schema import ByKind
 from stagerunner.schema import Choice
@@ -25,6 +22,12 @@ from stagerunner.schema import Where
 from stagerunner.schema import describe
 from stagerunner.spelling import NAME
 from stagerunner.spelling import is_name
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Dict
+    from typing import List
+    from typing import Optional
 
 #: Keys of the checkpoint file, in which a collection is listed under its own name.
 CHECKPOINT_KEYS = ('run_id', 'version', 'created_at', 'last_updated', 'status', 'stages', 'stats',

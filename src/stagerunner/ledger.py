@@ -8,17 +8,12 @@ of them are done, and removing it makes all entries void.
 from __future__ import annotations
 
 import os
-from typing import Dict
-from typing import List
-from typing import Optional
-from typing import Sequence
-from typing import Set
-from typing import Tuple
 
 from stagerunner.errors import Unreadable
 from stagerunner.files import digest_bytes
 from stagerunner.files import one_spelling
 from stagerunner.files import read_json
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.state.items import ItemJournal
 from stagerunner.state.marker import Marker
 from stagerunner.state.marker import marker_path
@@ -26,6 +21,14 @@ from stagerunner.state.marker import read_marker
 from stagerunner.state.names import StateNames
 from stagerunner.tasks import Group
 from stagerunner.tasks import Task
+
+if TYPE_CHECKING:
+    from typing import Dict
+    from typing import List
+    from typing import Optional
+    from typing import Sequence
+    from typing import Set
+    from typing import Tuple
 
 
 class _Book:

@@ -7,10 +7,12 @@ is the kernel (docs/decisions.md, "Scan and fence").
 
 from __future__ import annotations
 
-from typing import List
-
 from stagerunner.errors import OfflineViolation
 from stagerunner.imports import Program
+from stagerunner.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import List
 
 #: Top-level modules that reach a network: those of document 003 and their relatives.
 FORBIDDEN = frozenset('''

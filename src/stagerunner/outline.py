@@ -9,11 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
-from typing import List
-from typing import Optional
-from typing import Sequence
-from typing import Tuple
 
 from stagerunner.definition import Pipeline
 from stagerunner.definition import Stage
@@ -21,6 +16,7 @@ from stagerunner.definition import stage_at
 from stagerunner.files import MAX_JSON_BYTES
 from stagerunner.files import read_bytes
 from stagerunner.placeholders import fixed_folder
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.settings import Settings
 from stagerunner.standing import Standing
@@ -28,6 +24,13 @@ from stagerunner.tasks import Group
 from stagerunner.tasks import Task
 from stagerunner.workspace import Workspace
 from stagerunner.workspace import has_fault
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import List
+    from typing import Optional
+    from typing import Sequence
+    from typing import Tuple
 
 #: Where more than this share of the stages has to be looked at, all are read.
 _SHARE = 0.25

@@ -11,14 +11,6 @@ looks (`buckets`); a bucket is rewritten under a lock held for microseconds.
 
 from __future__ import annotations
 
-from typing import Dict
-from typing import List
-from typing import Mapping
-from typing import Optional
-from typing import Sequence
-from typing import Tuple
-from typing import Union
-
 from stagerunner.buckets import Bucket
 from stagerunner.buckets import Buckets
 from stagerunner.clock import Clock
@@ -33,11 +25,21 @@ from stagerunner.locks import limit_lock
 from stagerunner.locks import limit_locks
 from stagerunner.locks import quota_lock
 from stagerunner.locks import try_lock
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.settings import QueueSettings
 from stagerunner.settings import Settings
 from stagerunner.settings import load
 from stagerunner.sharing import pause
+
+if TYPE_CHECKING:
+    from typing import Dict
+    from typing import List
+    from typing import Mapping
+    from typing import Optional
+    from typing import Sequence
+    from typing import Tuple
+    from typing import Union
 
 #: How many may run at once under a key of which nothing else was said (contract, `limits`).
 DEFAULT_LIMIT = 8

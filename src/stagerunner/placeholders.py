@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import posixpath
 import re
-from typing import Any
-from typing import Iterator
-from typing import List
-from typing import Tuple
+
+from stagerunner.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Iterator
+    from typing import List
+    from typing import Tuple
 
 #: What of an item can be filled in.
 FIELDS = ('id', 'path', 'name', 'stem')

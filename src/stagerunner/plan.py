@@ -6,18 +6,20 @@ and under it as the decision.
 
 from __future__ import annotations
 
-from typing import List
-from typing import Optional
-from typing import Sequence
-from typing import Tuple
-
 from stagerunner.changes import changes
 from stagerunner.definition import Stage
 from stagerunner.events import MATCHED
 from stagerunner.events import Reason
 from stagerunner.facts import Facts
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.resume import ResumePoint
+
+if TYPE_CHECKING:
+    from typing import List
+    from typing import Optional
+    from typing import Sequence
+    from typing import Tuple
 
 RUN, SKIP, RESUME = 'run', 'skip', 'resume'
 

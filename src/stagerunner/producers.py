@@ -6,15 +6,18 @@ import fnmatch
 import glob
 import os
 import posixpath
-from typing import Dict
-from typing import List
-from typing import Optional
-from typing import Sequence
-from typing import Set
-from typing import Tuple
 
 from stagerunner.definition import Stage
 from stagerunner.placeholders import OPENING
+from stagerunner.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Dict
+    from typing import List
+    from typing import Optional
+    from typing import Sequence
+    from typing import Set
+    from typing import Tuple
 
 
 class Producers:

@@ -10,12 +10,6 @@ from __future__ import annotations
 import glob
 import os
 import stat
-from typing import Callable
-from typing import Container
-from typing import List
-from typing import Optional
-from typing import Sequence
-from typing import Tuple
 
 from stagerunner.errors import InputChanged
 from stagerunner.errors import StageError
@@ -29,9 +23,18 @@ from stagerunner.files import make_folder
 from stagerunner.files import one_spelling
 from stagerunner.files import remove_tree
 from stagerunner.keys import is_reserved
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.sharing import patiently
 from stagerunner.state.marker import Marker
 from stagerunner.state.marker import Output
+
+if TYPE_CHECKING:
+    from typing import Callable
+    from typing import Container
+    from typing import List
+    from typing import Optional
+    from typing import Sequence
+    from typing import Tuple
 
 
 def prepare(private: str, *, keeps_content: bool, durable: bool = False) -> int:

@@ -11,19 +11,13 @@ from __future__ import annotations
 import glob
 import os
 import stat
-from typing import Any
-from typing import Dict
-from typing import List
-from typing import Optional
-from typing import Sequence
-from typing import Set
-from typing import Tuple
 
 from stagerunner.definition import Pipeline
 from stagerunner.facts import Facts
 from stagerunner.files import is_text
 from stagerunner.imports import LIBRARY
 from stagerunner.imports import Program
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.spelling import private_folder
 from stagerunner.standing import FOLDER
@@ -38,6 +32,15 @@ from stagerunner.standing import is_settled
 from stagerunner.state.marker import marker_path
 from stagerunner.tasks import Group
 from stagerunner.tasks import Task
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Dict
+    from typing import List
+    from typing import Optional
+    from typing import Sequence
+    from typing import Set
+    from typing import Tuple
 
 #: At most such a share of the rows, and two, are kept apart from the section of all: to write
 #: that takes as long as to look at a thousand paths.

@@ -2,15 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Callable
-from typing import Container
-from typing import Dict
-from typing import FrozenSet
-from typing import List
-from typing import Optional
-from typing import Sequence
-from typing import Set
-
 from stagerunner.errors import RunnerError
 from stagerunner.errors import StateError
 from stagerunner.events import Event
@@ -24,12 +15,23 @@ from stagerunner.plan import SKIP
 from stagerunner.plan import Decision
 from stagerunner.plan import decide
 from stagerunner.plan import foresee
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.result import DONE
 from stagerunner.result import SKIPPED
 from stagerunner.result import Performer
 from stagerunner.result import Result
 from stagerunner.tasks import Group
 from stagerunner.tasks import Task
+
+if TYPE_CHECKING:
+    from typing import Callable
+    from typing import Container
+    from typing import Dict
+    from typing import FrozenSet
+    from typing import List
+    from typing import Optional
+    from typing import Sequence
+    from typing import Set
 
 
 class Rehearsal(Performer):

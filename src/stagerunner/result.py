@@ -2,15 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-from typing import Container
-from typing import Dict
-from typing import Iterator
-from typing import List
-from typing import Optional
-from typing import Sequence
-from typing import Tuple
-
 from stagerunner import retry
 from stagerunner.errors import BUSY as BUSY_EXIT
 from stagerunner.errors import FAILED
@@ -21,9 +12,20 @@ from stagerunner.launch.job import TIMED_OUT
 from stagerunner.launch.job import Exit
 from stagerunner.launch.job import Usage
 from stagerunner.locks import stage_lock
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.tasks import Group
 from stagerunner.tasks import Task
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Container
+    from typing import Dict
+    from typing import Iterator
+    from typing import List
+    from typing import Optional
+    from typing import Sequence
+    from typing import Tuple
 
 #: How an attempt can end.
 DONE, SKIPPED, BROKEN, STOPPED = 'ok', 'skipped', 'failed', 'interrupted'
@@ -33,6 +35,13 @@ ENDED = 'ended'
 
 #: It could not begin: another run has the stage, or a permit or tokens are lacking.
 BUSY, THROTTLED = 'busy', 'throttled'
+
+
+class Outcome(NamedTuple):
+    """How a whole run ended: the first failure, and the exit code that follows from all."""
+
+    first_failure: Optional[str]
+    exit_code: int
 
 
 class Result(NamedTuple):

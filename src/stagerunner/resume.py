@@ -12,11 +12,6 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Any
-from typing import Dict
-from typing import List
-from typing import Optional
-from typing import Tuple
 
 from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
@@ -27,9 +22,17 @@ from stagerunner.files import remove_tree
 from stagerunner.files import stays_below
 from stagerunner.files import sync_folder
 from stagerunner.files import write_json
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.sharing import remove_file
 from stagerunner.state.names import StateNames
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Dict
+    from typing import List
+    from typing import Optional
+    from typing import Tuple
 
 FORMAT = 1
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import re
 import signal
-from typing import Optional
-from typing import Sequence
 
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Optional
+    from typing import Sequence
 
 TRANSIENT, PERMANENT, UNKNOWN = 'transient', 'permanent', 'unknown'
 

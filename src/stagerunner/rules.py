@@ -7,13 +7,6 @@ not is absent or None here, and its fault has been told already.
 from __future__ import annotations
 
 import posixpath
-from typing import Any
-from typing import Dict
-from typing import Iterable
-from typing import Iterator
-from typing import List
-from typing import Sequence
-from typing import Tuple
 
 from stagerunner.graph import find_cycle
 from stagerunner.placeholders import FIELDS
@@ -21,6 +14,7 @@ from stagerunner.placeholders import OPENING
 from stagerunner.placeholders import fields_in
 from stagerunner.placeholders import fixed_folder
 from stagerunner.placeholders import texts_in
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.schema import Fault
 from stagerunner.schema import Where
@@ -28,13 +22,23 @@ from stagerunner.schema import describe
 from stagerunner.schema import nearest
 from stagerunner.schema import place_text
 
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Dict
+    from typing import Iterable
+    from typing import Iterator
+    from typing import List
+    from typing import Sequence
+    from typing import Tuple
+
+    Given = Dict[str, Any]
+
 #: Folders of the runner itself, which no stage may publish into or around.
 OWN_FOLDERS = ('state', 'locks', 'src')
 
 #: Keys of a stage in which placeholders are filled in.
 FILLED = ('inputs', 'outputDir', 'outputs', 'params', 'env')
 
-Given = Dict[str, Any]
 
 
 class _Unit(NamedTuple):

@@ -4,12 +4,6 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from typing import Callable
-from typing import Iterator
-from typing import Mapping
-from typing import Optional
-from typing import Sequence
-from typing import Tuple
 
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
@@ -32,6 +26,7 @@ from stagerunner.ledger import Ledger
 from stagerunner.permits import Permits
 from stagerunner.permits import Rates
 from stagerunner.placeholders import OPENING
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.register import Register
 from stagerunner.rehearsal import Rehearsal
@@ -60,6 +55,14 @@ from stagerunner.tasks import Group
 from stagerunner.tasks import expand_known
 from stagerunner.tasks import make_groups
 from stagerunner.workspace import Workspace
+
+if TYPE_CHECKING:
+    from typing import Callable
+    from typing import Iterator
+    from typing import Mapping
+    from typing import Optional
+    from typing import Sequence
+    from typing import Tuple
 
 #: So many outputs are read again when all is done: it must not keep anybody waiting.
 _AGAIN_AT_THE_END = 1000

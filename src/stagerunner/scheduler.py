@@ -7,12 +7,6 @@ an attempt that runs, never by one that waits for a lock, a permit or the time o
 from __future__ import annotations
 
 import heapq
-from typing import Callable
-from typing import Dict
-from typing import List
-from typing import Optional
-from typing import Sequence
-from typing import Tuple
 
 from stagerunner import retry
 from stagerunner.agenda import CIRCUIT_OPEN
@@ -31,6 +25,7 @@ from stagerunner.events import TaskCancelled
 from stagerunner.events import TaskThrottled
 from stagerunner.events import TaskWaiting
 from stagerunner.locks import POLL_S
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.result import BROKEN
 from stagerunner.result import BUSY
@@ -39,6 +34,7 @@ from stagerunner.result import ENDED
 from stagerunner.result import SKIPPED
 from stagerunner.result import STOPPED
 from stagerunner.result import THROTTLED
+from stagerunner.result import Outcome
 from stagerunner.result import Performer
 from stagerunner.result import Result
 from stagerunner.result import gave_up_waiting
@@ -46,12 +42,13 @@ from stagerunner.result import verdict_of
 from stagerunner.tasks import Group
 from stagerunner.telling import Teller
 
-
-class Outcome(NamedTuple):
-    """How it all ended: the first failure, and the exit code that follows from all of them."""
-
-    first_failure: Optional[str]
-    exit_code: int
+if TYPE_CHECKING:
+    from typing import Callable
+    from typing import Dict
+    from typing import List
+    from typing import Optional
+    from typing import Sequence
+    from typing import Tuple
 
 
 class Rules(NamedTuple):

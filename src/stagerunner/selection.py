@@ -3,14 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Callable
-from typing import Dict
-from typing import FrozenSet
-from typing import List
-from typing import Optional
-from typing import Sequence
-from typing import Set
-from typing import Tuple
 
 from stagerunner.errors import UsageError
 from stagerunner.events import Event
@@ -20,10 +12,21 @@ from stagerunner.facts import Observer
 from stagerunner.graph import closure
 from stagerunner.plan import SKIP
 from stagerunner.plan import decide
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.schema import no_stage
 from stagerunner.state.marker import marker_path
 from stagerunner.tasks import Group
+
+if TYPE_CHECKING:
+    from typing import Callable
+    from typing import Dict
+    from typing import FrozenSet
+    from typing import List
+    from typing import Optional
+    from typing import Sequence
+    from typing import Set
+    from typing import Tuple
 
 
 class Wanted(NamedTuple):

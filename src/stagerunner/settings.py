@@ -10,17 +10,12 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
-from typing import Dict
-from typing import List
-from typing import Optional
-from typing import Sequence
-from typing import Tuple
 
 from stagerunner.documents import read_document
 from stagerunner.documents import refuse
 from stagerunner.errors import UsageError
 from stagerunner.files import try_stat
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.schema import Checker
 from stagerunner.schema import Choice
@@ -34,6 +29,14 @@ from stagerunner.schema import Record
 from stagerunner.schema import Rule
 from stagerunner.schema import Text
 from stagerunner.schema import describe
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Dict
+    from typing import List
+    from typing import Optional
+    from typing import Sequence
+    from typing import Tuple
 
 #: A file of this name beside the pipeline file is read without being named.
 FILE = 'pipeline_config.json'
@@ -172,7 +175,7 @@ def parse(document: Any) -> Tuple[Optional[Settings], List[Fault]]:
     given = CONFIG.check(document, (), faults)
     faults += _said_twice(given)
     queue = given.get('queue')
-    faults += _short_lease(queue) if isinstance(queue, dict) else []
+    faults += _short_lease(queue, faults) if isinstance(queue, dict) else []
     return (None, faults) if faults else (_settings(given), faults)
 
 
@@ -196,13 +199,13 @@ def _twice(*where: str) -> Fault:
     return Fault(where, f"v2_features.{'.'.join(where)} says something else; keep one of them")
 
 
-def _short_lease(queue: Dict[str, Any]) -> List[Fault]:
-    """Refuse leases that end while their holder is well."""
+def _short_lease(queue: Dict[str, Any], told: List[Fault]) -> List[Fault]:
+    """Refuse leases that end while their holder is well, where both times are such at all."""
+    if any(fault.where in (('queue', 'lease_ttl_seconds'), ('queue', 'heartbeat_seconds'))
+           for fault in told):
+        return []
     ttl_s = queue.get('lease_ttl_seconds', QueueSettings().lease_ttl_seconds)
     beat_s = queue.get('heartbeat_seconds', QueueSettings().heartbeat_seconds)
-    if not all(isinstance(given, (int, float)) for given in (ttl_s, beat_s)):
-        # That was told already.
-        return []
     # Three times 0.1 is a little more than 0.3.
     if ttl_s * 1.000001 >= HEARTBEATS_PER_LEASE * beat_s:
         return []

@@ -5,13 +5,15 @@ What the long way finds out about the others is noted for the next run.
 
 from __future__ import annotations
 
-from typing import Callable
-
 from stagerunner.facts import Facts
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.register import Register
 from stagerunner.standing import Standing
 from stagerunner.tasks import Group
 from stagerunner.tasks import Task
+
+if TYPE_CHECKING:
+    from typing import Callable
 
 
 class Shortcut:

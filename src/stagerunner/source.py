@@ -6,12 +6,6 @@ them, and who gets their tasks done.  `queue run` brings another one.
 
 from __future__ import annotations
 
-from typing import Callable
-from typing import List
-from typing import Mapping
-from typing import Optional
-from typing import Sequence
-
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
 from stagerunner.events import Event
@@ -19,6 +13,7 @@ from stagerunner.events import Warned
 from stagerunner.facts import Observer
 from stagerunner.holds import Holds
 from stagerunner.permits import Permits
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.result import Performer
 from stagerunner.scheduler import Rules
@@ -27,6 +22,13 @@ from stagerunner.selection import Selection
 from stagerunner.selection import Wanted
 from stagerunner.selection import select
 from stagerunner.tasks import Group
+
+if TYPE_CHECKING:
+    from typing import Callable
+    from typing import List
+    from typing import Mapping
+    from typing import Optional
+    from typing import Sequence
 
 
 class Means(NamedTuple):

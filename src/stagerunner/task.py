@@ -7,17 +7,6 @@ is held from before the look that binds until the result is durable.
 
 from __future__ import annotations
 
-from typing import Any
-from typing import Callable
-from typing import Container
-from typing import Dict
-from typing import FrozenSet
-from typing import Iterator
-from typing import List
-from typing import Mapping
-from typing import Optional
-from typing import Sequence
-
 from stagerunner import retry
 from stagerunner.clock import Clock
 from stagerunner.clock import stamp
@@ -58,6 +47,7 @@ from stagerunner.plan import SKIP
 from stagerunner.plan import Decision
 from stagerunner.plan import decide
 from stagerunner.publish import discard
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.result import BROKEN
 from stagerunner.result import BUSY
@@ -74,6 +64,18 @@ from stagerunner.spelling import private_folder
 from stagerunner.state.names import StateNames
 from stagerunner.tasks import Group
 from stagerunner.tasks import Task
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Callable
+    from typing import Container
+    from typing import Dict
+    from typing import FrozenSet
+    from typing import Iterator
+    from typing import List
+    from typing import Mapping
+    from typing import Optional
+    from typing import Sequence
 
 #: So many outputs are read again before each wait, which is more than are made during one.
 _AGAIN_PER_WAIT = 20

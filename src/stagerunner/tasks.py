@@ -10,13 +10,6 @@ from __future__ import annotations
 
 import heapq
 import os
-from typing import Dict
-from typing import Iterator
-from typing import List
-from typing import Optional
-from typing import Sequence
-from typing import Set
-from typing import Tuple
 
 from stagerunner.definition import Stage
 from stagerunner.errors import DefinitionError
@@ -28,12 +21,22 @@ from stagerunner.items import former_item
 from stagerunner.placeholders import OPENING
 from stagerunner.placeholders import fixed_folder
 from stagerunner.producers import Producers
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.retry import RetryPolicy
 from stagerunner.spelling import encode
 from stagerunner.state.names import AsideNames
 from stagerunner.state.names import StateNames
 from stagerunner.workspace import Workspace
+
+if TYPE_CHECKING:
+    from typing import Dict
+    from typing import Iterator
+    from typing import List
+    from typing import Optional
+    from typing import Sequence
+    from typing import Set
+    from typing import Tuple
 
 
 class Task(NamedTuple):
@@ -235,6 +238,12 @@ def in_order(groups: Sequence[Group]) -> List[Group]:
 
     Raises `DefinitionError` when some wait for one another.
     """
+    positions = [group.position for group in groups]
+    if positions == sorted(positions) and all(
+            position < group.position for group in groups
+            for position in (*group.needs, *group.pairs)):
+        # As nearly always: nothing waits for what is declared after it.
+        return list(groups)
     by_position = {group.position: group for group in groups}
     waits = dict.fromkeys(by_position, 0)
     followers: Dict[int, List[int]] = {}

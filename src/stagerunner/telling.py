@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Callable
-from typing import Dict
-from typing import Iterable
-from typing import List
-from typing import Optional
-from typing import Set
-from typing import Tuple
-
 from stagerunner import retry
 from stagerunner.clock import Clock
 from stagerunner.clock import stamp
@@ -26,12 +18,22 @@ from stagerunner.events import TaskSkipped
 from stagerunner.events import TasksSkipped
 from stagerunner.events import Warned
 from stagerunner.events import stage_of
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.result import DONE
 from stagerunner.result import SKIPPED
 from stagerunner.result import STOPPED
 from stagerunner.result import Result
 from stagerunner.rollcall import Unchanged
 from stagerunner.tasks import Group
+
+if TYPE_CHECKING:
+    from typing import Callable
+    from typing import Dict
+    from typing import Iterable
+    from typing import List
+    from typing import Optional
+    from typing import Set
+    from typing import Tuple
 
 
 class Teller:

@@ -10,10 +10,6 @@ from __future__ import annotations
 
 import glob
 import os
-from typing import Dict
-from typing import Iterator
-from typing import List
-from typing import Tuple
 
 from stagerunner.definition import Pipeline
 from stagerunner.definition import Stage
@@ -23,10 +19,17 @@ from stagerunner.documents import refuse
 from stagerunner.placeholders import OPENING
 from stagerunner.placeholders import fixed_folder
 from stagerunner.producers import Producers
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.schema import Fault
 from stagerunner.schema import Where
 from stagerunner.settings import Settings
+
+if TYPE_CHECKING:
+    from typing import Dict
+    from typing import Iterator
+    from typing import List
+    from typing import Tuple
 
 #: Fields of a stage that the disk has something to say about, and their keys.
 _CHECKED = {'processor': 'processor', 'output_dir': 'outputDir', 'inputs': 'inputs'}

@@ -384,8 +384,10 @@ def _fan_out(rng: random.Random, document: Dict[str, Any]) -> Any:
         ('max_workers', 'x'), ('stopOnFailure', 1), ('quota', 3), ('quota', {'x': 0}),
         ('quota', {'x': {'wait': 1}}), ('limit', {}), ('limit', [3]),
         ('params', {'x': [{'y': '{item.id}'}]}), ('env', {'X': '{item.path}'})])
-    rng.choice(document['stages'])[key] = value
-    return document, 1
+    stage = rng.choice(document['stages'])
+    stage[key] = value
+    # Jobs inherit the names of outputs: two of them are a fault more.
+    return document, None if key == 'jobs' and stage.get('outputs') else 1
 
 
 def _collection(rng: random.Random, document: Dict[str, Any]) -> Any:
@@ -554,6 +556,8 @@ def _judge_shared(given: Any) -> None:
         _judge_path(name)
         _need(not _is_of_the_runner(name))
     _need(isinstance(given.get('params', {}), dict))
+    # Where there is no item, as in all that this judge accepts.
+    _need('{item.' not in json.dumps([given.get('params'), given.get('env')]))
     env = given.get('env', {})
     _need(isinstance(env, dict))
     for name, value in env.items():

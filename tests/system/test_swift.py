@@ -57,6 +57,8 @@ def test_nothing_is_loaded_that_only_work_needs(workspace):
     assert loaded(workspace) & set(HEAVY) == set()
     assert loaded(workspace, '--lock-timeout', '5') & set(HEAVY) == set(HEAVY) - {
         'subprocess', 'ast'}
+    workspace.write('data/input/in.txt', 'other')
+    assert not loaded(workspace) & {'typing', 'subprocess', 'argparse'}
 
 
 def test_it_prints_and_leaves_what_the_long_way_does(workspace):

@@ -377,6 +377,23 @@ def test_rubbish_in_place_of_a_lock_is_set_aside(windows, workspace):
     assert workspace.read('locks/work.lock.corrupt-1/inner') == 'x'
 
 
+def test_the_other_commands_find_their_way_there(windows, workspace):
+    """Paths are given with either slash, and are told with that of records."""
+    demo(workspace)
+    windows.run('--run-id', 'one')
+
+    done = {' '.join(words): windows.end(windows.start(windows.runner, *words)) for words in (
+        ('status', 'one', '--json'), ('logs',), ('report',), ('validate',), ('graph',), ('plan',),
+        ('verify', '--deep', 'stage_upper'), ('audit', 'verify'), ('diff', 'one', 'one'),
+        ('trace', r'data\output\result.txt'), ('impact', 'data/input/sample.txt'),
+        ('adopt', 'stage_upper'), ('init', 'new'), ('clean', '--outputs', '--dry-run'),
+        ('queue', 'enqueue', 'x', '{}'), ('queue', 'stats'))}
+
+    assert {name: told.err for name, told in done.items() if told.code} == {}
+    assert done[r'trace data\output\result.txt'].lines[0] == 'data/output/result.txt'
+    assert done['init new'].lines[1] == r'made new\bin\number.py'
+
+
 def test_temporary_files_of_the_dead_are_removed(windows, workspace):
     workspace.simple()
     workspace.write('state/run_x.json.4194300-0.tmp', 'half')

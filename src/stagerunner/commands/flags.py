@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
-from typing import List
-from typing import Mapping
-from typing import Optional
-from typing import Tuple
 
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
@@ -21,6 +16,7 @@ from stagerunner.launch.system import interpreter_version
 from stagerunner.outline import outline
 from stagerunner.permits import ConfigRates
 from stagerunner.permits import Rates
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.report.chain import Key
 from stagerunner.report.chain import read_key
@@ -42,6 +38,13 @@ from stagerunner.standing import config_of
 from stagerunner.tasks import Group
 from stagerunner.workspace import Workspace
 from stagerunner.workspace import load
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import List
+    from typing import Mapping
+    from typing import Optional
+    from typing import Tuple
 
 
 class Loaded(NamedTuple):

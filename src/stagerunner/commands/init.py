@@ -100,18 +100,19 @@ def main(arguments: Any, system: Any) -> int:
     """Make the files, or none of them, and say how to run them."""
     folder = arguments.folder
     files = _files()
-    there = [name for name in files if os.path.lexists(os.path.join(folder, name))]
+    paths = {name: os.path.join(folder, *name.split('/')) for name in files}
+    there = [path for path in paths.values() if os.path.lexists(path)]
     if there:
-        raise UsageError('\n'.join(f'{printable(os.path.join(folder, name))}: is there already; '
-                                   f'nothing was made' for name in there))
+        raise UsageError('\n'.join(f'{printable(path)}: is there already; nothing was made'
+                                   for path in there))
     for name, content in files.items():
-        _make(os.path.join(folder, name), content)
+        _make(paths[name], content)
     command = _command(os.path.join(folder, 'pipeline.json'))
     if arguments.json:
         system.out.line(json.dumps({'folder': folder, 'files': list(files), 'run': command}))
         return OK
-    for name in files:
-        system.out.line(f'made {printable(os.path.join(folder, name))}')
+    for path in paths.values():
+        system.out.line(f'made {printable(path)}')
     system.out.line(f'run it with: {printable(command)}')
     return OK
 

@@ -10,6 +10,7 @@ from stagerunner.clock import Clock
 from stagerunner.commands.flags import add_config
 from stagerunner.commands.flags import load_all
 from stagerunner.errors import OK
+from stagerunner.errors import StateError
 from stagerunner.errors import UsageError
 from stagerunner.files import write_bytes
 from stagerunner.report.accounts import account_of
@@ -63,6 +64,8 @@ def _writable(asked: str) -> str:
     path = os.path.realpath(asked)
     if not asked or os.path.lexists(path) and not os.path.isfile(path):
         raise UsageError(f'-o: {printable(asked)} is not a file; name one, or - for stdout')
+    if not os.path.isdir(os.path.dirname(path)):
+        raise StateError(asked, 'its folder does not exist; make it first')
     return path
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Any
-from typing import List
-from typing import Optional
 
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
@@ -33,6 +30,7 @@ from stagerunner.launch.system import LAUNCHERS
 from stagerunner.launch.system import interpreter_version
 from stagerunner.launch.system import make_launcher
 from stagerunner.locks import TIMEOUT_S
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.report.console import JsonLines
 from stagerunner.report.dashboard import Dashboard
 from stagerunner.report.log import LEVELS
@@ -54,6 +52,11 @@ from stagerunner.state.history import VersionHistory
 from stagerunner.state.names import StateNames
 from stagerunner.state.run import unfinished_run
 from stagerunner.state.stage import StageRecords
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import List
+    from typing import Optional
 
 
 def add_arguments(parser: Any) -> None:

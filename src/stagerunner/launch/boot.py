@@ -261,8 +261,8 @@ def _show(place, parts):
             os.pwrite(memory, text.ljust(end - start, b'\0'), start)
         finally:
             os.close(memory)
-    except OSError:
-        # No such file, no rights: only people look at it.
+    except (OSError, AttributeError):
+        # No such file, no rights, no such call (wine shows Linux's /proc): only people look at it.
         pass
 
 

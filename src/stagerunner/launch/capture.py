@@ -10,13 +10,16 @@ says that they end there, so that others can put them in order (`in_order`).
 from __future__ import annotations
 
 import os
-from typing import List
-from typing import Optional
-from typing import Tuple
 
 from stagerunner.files import make_folder
 from stagerunner.files import remove_tree
 from stagerunner.files import replace
+from stagerunner.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import List
+    from typing import Optional
+    from typing import Tuple
 
 HEAD_BYTES = 1024 * 1024
 TAIL_BYTES = 9 * 1024 * 1024

@@ -5,13 +5,15 @@ One `wait` serves all running jobs, so nobody needs a thread per task.
 
 from __future__ import annotations
 
-from typing import Container
-from typing import Dict
-from typing import List
-from typing import Optional
-from typing import Tuple
-
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Container
+    from typing import Dict
+    from typing import List
+    from typing import Optional
+    from typing import Tuple
 
 #: Why a job was told to stop.
 TIMED_OUT, INTERRUPTED = 'timed out', 'interrupted'

@@ -7,11 +7,13 @@ the runner.  For each job it forks; the fork either goes on as the processor
 adopts every descendant that tries to escape, so that nothing of a job is left
 when it reports the end; when the runner is gone, it ends its job and itself.
 
-Where there is to be a fence, the start is `python -I -S -B seed.py CHANNEL
-fence SOURCE PYTHON` with the variables of the runner: an interpreter that runs
-nobody's `sitecustomize` raises the fence, gets the variables of the processors
-over the channel, and only then executes the keeper with them.  What they make
-an interpreter (or the dynamic linker) load is inside the fence from its start.
+Where there is to be a fence, a fork of the runner raises it and executes the
+keeper with the variables of the processors.  Later, when the runner is not to
+be forked, the start is `python -I -S -B seed.py CHANNEL fence SOURCE PYTHON`
+with the variables of the runner: an interpreter that runs nobody's
+`sitecustomize` raises the fence, gets those of the processors over the channel,
+and only then executes the keeper.  What they make an interpreter (or the
+dynamic linker) load is inside the fence from its start.
 
 What a warm processor could notice is put back to what a fresh interpreter has:
 `sys.modules`, `sys.argv`, `sys.path`, `__main__`, environment (`launch.ready`),
@@ -30,6 +32,7 @@ import sys
 from stagerunner import isolation
 from stagerunner.launch import ending
 from stagerunner.launch import processes
+from stagerunner.launch import raising
 from stagerunner.launch import ready
 from stagerunner.launch.channel import Channel
 
@@ -352,21 +355,13 @@ def _hold(modules):
 
 def raise_fence(started, descriptor, source, python):
     """Isolate this process, then become the keeper with the variables of its processors."""
-    mechanisms, is_enforced = (), False
-    try:
-        kernel = isolation.Kernel()
-        mechanisms = isolation.fence_network(kernel)
-        # The host may refuse what the probe asks for: only with a filter of ours does that count.
-        is_enforced = 'seccomp' in mechanisms and kernel.refuses_sockets()
-    except (ImportError, OSError, AttributeError):
-        # No ctypes or no such calls: the report says that nothing is in force.
-        pass
+    report = raising.raise_fence()
+    # Held until the end: it closes what it is made of.
     channel = Channel(descriptor)
     env = channel.receive()[0]
     if env is None:
         os._exit(0)
-    report = ','.join(('enforced' if is_enforced else '',) + mechanisms)
-    os.execvpe(python, [python, started, str(descriptor), report, source], env)
+    raising.execute_keeper(python, started, descriptor, source, report, env)
 
 
 def serve(started, start, descriptor, report):

@@ -11,11 +11,6 @@ import errno
 import os
 import signal
 from functools import lru_cache
-from typing import Any
-from typing import Dict
-from typing import List
-from typing import Optional
-from typing import Tuple
 
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
@@ -38,6 +33,14 @@ from stagerunner.launch.processes import signal_all
 from stagerunner.launch.watch import Tree
 from stagerunner.launch.watch import command_of
 from stagerunner.launch.watch import environment_of
+from stagerunner.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Dict
+    from typing import List
+    from typing import Optional
+    from typing import Tuple
 
 _NO_FENCE = Fence()
 

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 
+from stagerunner.launch import raising
 from stagerunner.launch.channel import Channel
 from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
@@ -20,8 +21,10 @@ from stagerunner.searchpath import start_environment
 
 if TYPE_CHECKING:
     from typing import Any
+    from typing import BinaryIO
     from typing import Dict
     from typing import Mapping
+    from typing import NoReturn
     from typing import Optional
     from typing import Tuple
 
@@ -60,29 +63,36 @@ class Begun(NamedTuple):
     def give_up(self) -> None:
         """End a keeper that never had a job, at once and without a word."""
         # It leads a group of its own, and tries in children what cannot be undone.
-        os.killpg(self.process.pid, signal.SIGKILL)
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            # Not yet, so there are no children either.
+            self.process.kill()
         self.channel.close()
         if self.process.stdout:
             self.process.stdout.close()
         self.process.wait()
 
 
-class Adopted:
-    """A process that became a child of this one when its parent ended."""
+class Child:
+    """A child of this process, which it started or adopted."""
 
-    #: What it prints goes where its first keeper's does.
-    stdout = None
-
-    def __init__(self, pid: int):
+    def __init__(self, pid: int, stdout: Optional[BinaryIO] = None):
         self.pid = pid
+        #: What it prints; that of an adopted one goes where its first keeper's does.
+        self.stdout = stdout
+        self.is_over = False
 
     def kill(self) -> None:
-        """Kill it; it is not reaped before `wait`, so the number is still its own."""
-        os.kill(self.pid, signal.SIGKILL)
+        """Kill it; as long as nobody waited for its end the number is its own."""
+        if not self.is_over:
+            os.kill(self.pid, signal.SIGKILL)
 
     def wait(self) -> None:
         """Wait for its end."""
-        os.waitpid(self.pid, 0)
+        if not self.is_over:
+            os.waitpid(self.pid, 0)
+            self.is_over = True
 
 
 def has_keepers() -> bool:
@@ -94,13 +104,56 @@ def has_keepers() -> bool:
 
 
 def begin_early(inherited: Mapping[str, str]) -> Optional[Begun]:
-    """Begin the keeper for which most processors would wait; None where there is none."""
+    """Begin the keeper for which most processors would wait; None where there is none.
+
+    By a fork, which saves the start of an interpreter: only for who has no thread, holds no
+    lock, handles no signal and has run nobody's code yet.
+    """
+    import _socket
+
     env = start_environment(inherited)
+    kind = kind_of(None, env)
+    if not has_keepers():
+        return None
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    printed, output = os.pipe()
     try:
-        return begin(kind_of(None, env), env) if has_keepers() else None
+        number = os.fork()
+        if number == 0:
+            _become(kind, theirs.fileno(), output, _variables(env))
     except OSError:
         # Told when there is a job that needs it.
+        ours.close()
+        os.close(printed)
         return None
+    finally:
+        theirs.close()
+        os.close(output)
+    return Begun(kind, Child(number, open(printed, 'rb')), Channel(ours.detach()))
+
+
+def _become(kind: Kind, descriptor: int, output: int, env: Dict[str, str]) -> NoReturn:
+    """Turn a fork of the runner into a keeper."""
+    try:
+        os.setsid()
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)
+        os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        raising.close_inherited(descriptor)
+        os.set_inheritable(descriptor, True)
+        raising.execute_keeper(kind.python, SEED, descriptor, SOURCE_FOLDER,
+                               raising.raise_fence(), env)
+    except OSError as error:
+        os.write(2, str(error).encode())
+    finally:
+        os._exit(127)
+
+
+def _variables(env: Mapping[str, str]) -> Dict[str, str]:
+    """Return the variables of a keeper."""
+    return {name: value for name, value in env.items() if not name.startswith('PIPELINE_')}
 
 
 def begin(kind: Kind, env: Dict[str, str]) -> Begun:
@@ -109,7 +162,7 @@ def begin(kind: Kind, env: Dict[str, str]) -> Begun:
     import subprocess
 
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
-    clean = {name: value for name, value in env.items() if not name.startswith('PIPELINE_')}
+    clean = _variables(env)
     number = str(theirs.fileno())
     # Nothing of the processors' variables may be at work before the fence is.
     command = ([kind.python, '-I', '-S', '-B', SEED, number, 'fence', SOURCE_FOLDER, kind.python]
@@ -149,7 +202,7 @@ def split(first: Begun) -> Begun:
         raise
     finally:
         theirs.close()
-    return Begun(first.kind, Adopted(answer[1]), channel)
+    return Begun(first.kind, Child(answer[1]), channel)
 
 
 def in_bytes(value: Any) -> Any:

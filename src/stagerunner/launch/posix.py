@@ -10,12 +10,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Any
-from typing import Container
-from typing import Dict
-from typing import List
-from typing import Optional
-from typing import Tuple
 
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
@@ -30,6 +24,15 @@ from stagerunner.launch.watch import command_of
 from stagerunner.launch.watch import environment_of
 from stagerunner.launch.watch import input_of
 from stagerunner.launch.watch import not_started
+from stagerunner.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Container
+    from typing import Dict
+    from typing import List
+    from typing import Optional
+    from typing import Tuple
 
 #: Where the kernel cannot tell that a process ended (no pidfd), look this often.
 _POLL_S = 0.02

@@ -104,13 +104,13 @@ def _kill(found: Iterable[int]) -> None:
     for _ in range(_QUICK_ROUNDS):
         if _is_alone():
             return
-        signal_all(_children(), _signal.SIGKILL)
+        signal_all(children(), _signal.SIGKILL)
 
 
-def _children() -> List[int]:
+def children() -> List[int]:
     """Return the processes whose parent is this one; none where the kernel lists no children."""
     try:
-        with open('/proc/self/task/%d/children' % os.getpid(), 'rb', 0) as listing:
+        with open(f'/proc/self/task/{os.getpid()}/children', 'rb', 0) as listing:
             return [int(number) for number in listing.read().split()]
     except OSError:
         return []

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-from typing import Optional
-from typing import Tuple
 
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
@@ -18,6 +16,11 @@ from stagerunner.launch.nursery import Begun
 from stagerunner.launch.nursery import has_keepers
 from stagerunner.launch.posix import PosixLauncher
 from stagerunner.launch.windows import WindowsLauncher
+from stagerunner.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Optional
+    from typing import Tuple
 
 #: An interpreter that has not told its version after so long is not going to.
 _PROBE_S = 30.0

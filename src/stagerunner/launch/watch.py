@@ -8,10 +8,6 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import Any
-from typing import Dict
-from typing import Iterator
-from typing import List
 
 from stagerunner.errors import os_fault
 from stagerunner.launch.capture import Output
@@ -19,6 +15,13 @@ from stagerunner.launch.job import TIMED_OUT
 from stagerunner.launch.job import Exit
 from stagerunner.launch.job import Job
 from stagerunner.launch.job import Usage
+from stagerunner.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Dict
+    from typing import Iterator
+    from typing import List
 
 BOOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'boot.py')
 

@@ -21,11 +21,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Any
-from typing import Container
-from typing import Dict
-from typing import List
-from typing import Optional
 
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
@@ -40,6 +35,14 @@ from stagerunner.launch.watch import command_of
 from stagerunner.launch.watch import environment_of
 from stagerunner.launch.watch import input_of
 from stagerunner.launch.watch import not_started
+from stagerunner.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Container
+    from typing import Dict
+    from typing import List
+    from typing import Optional
 
 #: A wait looks this often (seconds) at requests to stop and at processes that
 #: keep their pipes open; an end is noticed sooner, by the end of its pipes.

@@ -6,17 +6,19 @@ to keep what it hears; what makes the page is loaded when the first one is due.
 
 from __future__ import annotations
 
-from typing import Any
-from typing import Callable
-from typing import List
-from typing import Optional
-
 from stagerunner.clock import Clock
 from stagerunner.errors import StateError
 from stagerunner.events import Event
 from stagerunner.events import Sink
 from stagerunner.events import TaskSkipped
 from stagerunner.events import TasksSkipped
+from stagerunner.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Callable
+    from typing import List
+    from typing import Optional
 
 #: A shorter run has no page, and no page is written more often, in seconds.
 EVERY_S = 2.0

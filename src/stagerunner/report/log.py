@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Any
-from typing import Callable
-from typing import Dict
-from typing import Tuple
 
 from stagerunner.clock import Clock
 from stagerunner.clock import stamp
@@ -37,8 +33,15 @@ from stagerunner.files import append
 from stagerunner.files import make_folder
 from stagerunner.plan import MAYBE
 from stagerunner.plan import SKIP
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.report.console import reasons_text
 from stagerunner.schema import printable
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Callable
+    from typing import Dict
+    from typing import Tuple
 
 #: What `--log-level` may be, from much to little; a success counts as information.
 LEVELS = ('INFO', 'WARNING', 'ERROR')

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Optional
-from typing import Set
-
 from stagerunner.events import Event
 from stagerunner.events import Sink
 from stagerunner.events import TaskPlanned
 from stagerunner.events import Warned
 from stagerunner.plan import MAYBE
 from stagerunner.plan import SKIP
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.report.console import Stream
 from stagerunner.report.console import reasons_text
 from stagerunner.schema import printable
+
+if TYPE_CHECKING:
+    from typing import Optional
+    from typing import Set
 
 
 class DryRun(Sink):

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Any
-from typing import List
-from typing import Optional
 
 from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
@@ -23,6 +20,12 @@ from stagerunner.files import read_json
 from stagerunner.files import write_json
 from stagerunner.locks import history_lock
 from stagerunner.locks import take_lock
+from stagerunner.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import List
+    from typing import Optional
 
 
 class VersionHistory(Sink):

@@ -17,13 +17,6 @@ from __future__ import annotations
 import json
 import os
 from contextlib import nullcontext
-from typing import Any
-from typing import Dict
-from typing import Iterable
-from typing import Iterator
-from typing import Optional
-from typing import Sequence
-from typing import Tuple
 
 from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
@@ -36,6 +29,7 @@ from stagerunner.files import write_blocks
 from stagerunner.locks import Lock
 from stagerunner.locks import journal_lock
 from stagerunner.locks import take_lock
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.state.lines import TAIL
 from stagerunner.state.lines import append_or_cut
 from stagerunner.state.lines import has_seal
@@ -47,6 +41,15 @@ from stagerunner.state.marker import as_text
 from stagerunner.state.marker import success_from_json
 from stagerunner.state.marker import success_to_json
 from stagerunner.state.names import StateNames
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Dict
+    from typing import Iterable
+    from typing import Iterator
+    from typing import Optional
+    from typing import Sequence
+    from typing import Tuple
 
 #: Version of the file's shape; a newer one is refused and left as it is.
 FORMAT = 1

@@ -7,16 +7,19 @@ skipped.  It is written last, when every output it lists is in place.
 from __future__ import annotations
 
 import os
-from typing import Any
-from typing import Dict
-from typing import Optional
-from typing import Tuple
 
 from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
 from stagerunner.files import read_json
 from stagerunner.files import stays_below
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Dict
+    from typing import Optional
+    from typing import Tuple
 
 #: Version of the file's shape; a newer one is refused, an older one counts as absent.
 FORMAT = 1

@@ -3,13 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Any
-from typing import Dict
-from typing import List
-from typing import Optional
-from typing import Sequence
-from typing import Set
-from typing import Tuple
 
 from stagerunner.events import USAGE
 from stagerunner.events import AttemptEnded
@@ -27,8 +20,18 @@ from stagerunner.events import TaskStarted
 from stagerunner.events import stage_of
 from stagerunner.files import remove_tree
 from stagerunner.files import write_json
+from stagerunner.records import TYPE_CHECKING
 from stagerunner.retry import BUSY
 from stagerunner.state.names import StateNames
+
+if TYPE_CHECKING:
+    from typing import Any
+    from typing import Dict
+    from typing import List
+    from typing import Optional
+    from typing import Sequence
+    from typing import Set
+    from typing import Tuple
 
 #: So many attempts of a task are kept in its record, the newest ones.
 KEPT_ATTEMPTS = 20
