@@ -139,7 +139,7 @@ FOR_PROGRAMS = {('embedding.coordinator', 'concurrent')}
 
 #: Imported by these modules only.
 OWNED_MODULES = {
-    'time': ('clock', 'launch.keeper'),
+    'time': ('clock', 'launch.processes'),
     # A command is loaded when it is called, by its name.
     'importlib': ('cli',),
     'subprocess': ('launch.posix', 'launch.nursery', 'launch.windows', 'launch.system'),

@@ -97,21 +97,23 @@ class Agenda:
 
     def _connect(self) -> None:
         by_position = {lane.group.position: lane for lane in self.lanes}
-        for number, lane in enumerate(self.lanes):
-            needs: Set[int] = {position for position in lane.group.needs
-                               if position in by_position}
-            if self.is_sequential and number:
-                needs.add(self.lanes[number - 1].group.position)
-            for position in sorted(needs):
+        before: Set[int] = set()
+        for lane in self.lanes:
+            group = lane.group
+            needs = before.union(filter(by_position.__contains__, group.needs))
+            for position in needs:
                 by_position[position].dependents.append(lane)
-            lane.pairs = [by_position[position] for position in lane.group.pairs
-                          if position in by_position]
-            later = [pair for pair in lane.pairs if pair.group.position not in needs]
-            for pair in later:
-                pair.followers.append(lane)
-            lane.waits_for = len(needs) + len(later)
+            lane.waits_for = len(needs)
+            for position in filter(by_position.__contains__, group.pairs):
+                pair = by_position[position]
+                lane.pairs.append(pair)
+                if position not in needs:
+                    pair.followers.append(lane)
+                    lane.waits_for += 1
             if not lane.waits_for:
                 self.openable.append(lane)
+            if self.is_sequential:
+                before = {group.position}
 
     # -- opening ---------------------------------------------------------------
 

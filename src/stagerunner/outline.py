@@ -45,7 +45,7 @@ class Outline(Group):
         self.root = root
         self.position = position
         self.stage_name = name
-        self.needs, self.data_needs, self.makers = (tuple(edge) for edge in edges)
+        self.needs, self.data_needs, self.makers = map(tuple, edges)
         self.stages = stages
         self.pairs = self.item_makers = ()
         self.collection = self.items = None

@@ -238,6 +238,12 @@ def in_order(groups: Sequence[Group]) -> List[Group]:
 
     Raises `DefinitionError` when some wait for one another.
     """
+    positions = [group.position for group in groups]
+    if positions == sorted(positions) and all(
+            position < group.position for group in groups
+            for position in (*group.needs, *group.pairs)):
+        # As nearly always: nothing waits for what is declared after it.
+        return list(groups)
     by_position = {group.position: group for group in groups}
     waits = dict.fromkeys(by_position, 0)
     followers: Dict[int, List[int]] = {}

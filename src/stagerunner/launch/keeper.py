@@ -28,7 +28,6 @@ import os
 import resource
 import select
 import sys
-import time
 
 from stagerunner import isolation
 from stagerunner.launch import ending
@@ -37,18 +36,12 @@ from stagerunner.launch import raising
 from stagerunner.launch import ready
 from stagerunner.launch.channel import Channel
 
-#: After this many rounds of killing, what is still there cannot be killed (state D).
-_SWEEPS = 400
-_SWEEP_PAUSE_S = 0.005
-
-#: So often the keeper's own children are killed before the whole tree is looked for again.
-#: Who forks and ends at once is in no listing of all processes when that is read, but
-#: each of them becomes a child of the keeper, and to read those takes microseconds.
-_QUICK_ROUNDS = 50
-
 #: What ends when it sees that a job ended (a resource tracker, the end of a pipeline)
 #: has this long to do so, in seconds; it is no leftover.
 _PATIENCE_S = 0.1
+
+#: A fork that took a job tells name, digest and path of its script in at most so many bytes.
+_NOTE_BYTES = 1 << 16
 
 #: Signals that an interpreter ignores, and would hand down ignored to a program.
 _IGNORED = (_signal.SIGPIPE, _signal.SIGXFSZ)
@@ -66,37 +59,87 @@ class Keeper:
         self.is_enforced = is_enforced
         #: A pipe that wakes it when a child ended; made for the first job.
         self.wake = self._wake_writer = -1
+        self.process = 0
+        #: Whether the next fork waits for its job, and not the job for the fork.
+        self.is_ahead = False
 
     def serve(self):
         """Run jobs; returns what was prepared in the fork that is to become a warm processor."""
         while True:
-            message, descriptors = self._receive()
-            if message is None:
-                os._exit(0)
-            if message['verb'] == 'split':
-                self._split(descriptors[0])
-            if message['verb'] != 'run':
-                # It was meant for a job that ended meanwhile.
-                continue
-            if self.wake < 0:
-                self._settle()
-            prepared = None
-            if message['warm'] and self.stage is not None:
-                # What is there by now is of no concern to the collector of the fork, and what
-                # lies about for later use is gone: to give it back copies pages.
-                gc.collect()
-                gc.freeze()
-                prepared = self.stage.prepare(message)
-            process = os.fork()
-            if process == 0:
-                self._become(message, descriptors, prepared)
+            is_fork, prepared = self._fork_ahead() if self.is_ahead else self._fork_for_job()
+            if is_fork:
                 return prepared
-            for descriptor in descriptors:
-                os.close(descriptor)
-            if self._watch(process) == 0 and prepared is not None:
-                self.stage.ended_well(prepared)
+
+    def _fork_for_job(self):
+        """Wait for a job, fork for it, and see it through; returns as `_fork_ahead`."""
+        message, descriptors = self._receive()
+        if message is None:
+            os._exit(0)
+        if message['verb'] == 'split':
+            self._split(descriptors[0])
+        if message['verb'] != 'run':
+            # It was meant for a job that ended meanwhile.
+            return False, None
+        if self.wake < 0:
+            self._settle()
+        prepared = None
+        if message['warm'] and self.stage is not None:
+            self._forget_rubbish()
+            prepared = self.stage.prepare(message)
+        process = os.fork()
+        if process == 0:
+            self._leave()
+            self._become(message, descriptors, prepared)
+            return True, prepared
+        for descriptor in descriptors:
+            os.close(descriptor)
+        if self._watch(process) == 0 and prepared is not None:
+            self.stage.ended_well(prepared.script)
+        # Without the kernel's help a fork would survive its keeper, and nobody would know.
+        self.is_ahead = message['alone'] and prepared is not None and self.kernel is not None
+        return False, None
+
+    def _fork_ahead(self):
+        """Fork, let the fork take the next job, and see it through.
+
+        Returns, in the fork, True and what it has prepared; in the keeper False and None.
+        """
+        self._forget_rubbish()
+        told, tell = os.pipe()
+        try:
+            process = os.fork()
+        except OSError:
+            # There is no room for one process more than is needed.
+            self.is_ahead = False
+            os.close(told)
+            os.close(tell)
+            return False, None
+        if process == 0:
+            os.close(told)
+            self._leave()
+            return True, self._take_job(tell)
+        os.close(tell)
+        said = os.read(told, _NOTE_BYTES)
+        os.close(told)
+        if not said:
+            # There is nobody left who gives jobs, or the fork was killed and the job with it.
+            os.waitpid(process, 0)
+            os._exit(0)
+        script = [os.fsdecode(part) for part in said[1:].split(b'\0') if part]
+        if self._watch(process) == 0 and len(script) == 3:
+            self.stage.ended_well(tuple(script))
+        return False, None
 
     # -- in the keeper -----------------------------------------------------------
+
+    @staticmethod
+    def _forget_rubbish():
+        """Before a fork: what is there by now is of no concern to the collector of the fork.
+
+        And what lies about for later use is gone: to give it back copies pages.
+        """
+        gc.collect()
+        gc.freeze()
 
     def _split(self, descriptor):
         """Fork a keeper that is like this one, which has not had a job, and serves a channel.
@@ -130,6 +173,7 @@ class Keeper:
 
     def _settle(self):
         """Become one that has jobs: adopt whatever these leave, and be told of the ends."""
+        self.process = os.getpid()
         if self.kernel is not None:
             self.kernel.become_subreaper()
         self.wake, self._wake_writer = os.pipe()
@@ -146,7 +190,7 @@ class Keeper:
                 self._drain()
                 found, status, usage = self._wait_for(process)
                 if found:
-                    leftovers = self._sweep(0.0 if os.WIFSIGNALED(status) else _PATIENCE_S)
+                    leftovers = processes.sweep(0.0 if os.WIFSIGNALED(status) else _PATIENCE_S)
                     self.channel.send(('ended', status, tuple(usage), leftovers))
                     return status
                 self._reap_adopted(process)
@@ -190,62 +234,46 @@ class Keeper:
     def _obey(self, process, message):
         """Ask or kill the whole tree; when nobody is there to give orders any more, kill it."""
         if message is None:
-            self._sweep()
+            processes.sweep()
             os._exit(0)
         if message['verb'] == 'ask':
             processes.signal_all(processes.descendants(os.getpid()), _signal.SIGTERM)
         elif message['verb'] == 'kill':
             os.kill(process, _signal.SIGKILL)
 
-    def _sweep(self, patience_s=0.0):
-        """Kill every descendant that is left; return how many there were."""
-        until = time.monotonic() + patience_s
-        while not self._is_alone() and time.monotonic() < until:
-            time.sleep(_SWEEP_PAUSE_S)
-        seen = set()
-        for _ in range(_SWEEPS):
-            if self._is_alone():
-                break
-            found = processes.descendants(os.getpid())
-            seen.update(found)
-            self._kill(found)
-            time.sleep(_SWEEP_PAUSE_S)
-        return len(seen)
-
-    def _is_alone(self):
-        """Take note of who ended; True when nobody is left."""
-        try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:
-            return True
-        return False
-
-    def _kill(self, found):
-        """Kill processes with their groups: a group is hit as a whole, however fast it forks."""
-        groups = set()
-        for process in found:
-            try:
-                groups.add(os.getpgid(process))
-            except OSError:
-                continue
-        for group in groups - {os.getpgrp()}:
-            try:
-                os.killpg(group, _signal.SIGKILL)
-            except OSError:
-                continue
-        processes.signal_all(found, _signal.SIGKILL)
-        for _ in range(_QUICK_ROUNDS):
-            if self._is_alone():
-                return
-            processes.signal_all(processes.children(), _signal.SIGKILL)
-
     # -- in the fork -------------------------------------------------------------
+
+    def _take_job(self, tell):
+        """Become the next job that is given; tell the keeper of which script it is."""
+        while True:
+            message, descriptors = self._receive()
+            if message is None:
+                os._exit(0)
+            if message['verb'] == 'run':
+                break
+        prepared = self.stage.prepare(message) if message['warm'] else None
+        script = prepared.script if prepared is not None else ()
+        os.write(tell, b'\0' + b'\0'.join([os.fsencode(part) for part in script]))
+        os.close(tell)
+        self._become(message, descriptors, prepared)
+        return prepared
+
+    def _leave(self):
+        """Leave the keeper: signals, session, what wakes it."""
+        _signal.set_wakeup_fd(-1)
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+        if self.kernel is not None:
+            self.kernel.die_with_parent()
+            if os.getppid() != self.process:
+                os._exit(137)
+        os.setsid()
+        os.close(self.wake)
+        os.close(self._wake_writer)
 
     def _become(self, job, descriptors, prepared):
         """Turn the fork into what the job asks for; returns for a warm processor only."""
         try:
-            self._detach(job, descriptors)
+            self._connect(job, descriptors)
             if prepared is None:
                 for number in _IGNORED:
                     _signal.signal(number, _signal.SIG_DFL)
@@ -262,21 +290,11 @@ class Keeper:
             self.channel.send(('broken', getattr(error, 'errno', errno.EINVAL) or 0))
             os._exit(127)
 
-    def _detach(self, job, descriptors):
-        """Leave the keeper: session, signals, descriptors."""
-        _signal.set_wakeup_fd(-1)
-        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+    def _connect(self, job, descriptors):
+        """Take the descriptors of a job in place of the keeper's."""
         if job['fenced'] and not self.is_enforced:
             # The first keeper of this kind had a fence, so this job may not go without.
             raise OSError(errno.EPERM, os.strerror(errno.EPERM))
-        parent = os.getppid()
-        if self.kernel is not None:
-            self.kernel.die_with_parent()
-            if os.getppid() != parent:
-                os._exit(137)
-        os.setsid()
-        os.close(self.wake)
-        os.close(self._wake_writer)
         output, errors = descriptors[:2]
         os.dup2(output, 1)
         os.dup2(errors, 2)

@@ -102,16 +102,19 @@ class LinuxLauncher(PosixLauncher):
         kind = kind_of(job.python, job.env, is_fenced=job.is_fenced)
         keeper = self._keeper(kind, job)
         running = keeper.run(job, self.is_warm and is_binary(job.python),
-                             self.clock.monotonic(), self.fences[kind])
+                             self.clock.monotonic(), self.fences[kind],
+                             is_alone=self.n_jobs == 1)
         self.busy.append(keeper)
         return running
 
     def _keeper(self, kind: Kind, job: Job) -> KeeperHandle:
         """Return an idle keeper of this kind, a new one where there is none."""
-        for keeper in self.idle:
-            if keeper.kind == kind:
-                self.idle.remove(keeper)
+        for keeper in [keeper for keeper in self.idle if keeper.kind == kind]:
+            self.idle.remove(keeper)
+            if not _is_readable(keeper.channel):
                 return keeper
+            # It has nothing to say: it is gone.
+            keeper.close()
         if self.n_jobs == 1 or not self.can_adopt:
             return self._new(kind, job.env)
         if kind not in self.first:
@@ -220,8 +223,12 @@ class KeeperHandle:
         said = pipe.read().decode('utf-8', 'backslashreplace') if pipe else ''
         return f'its keeper did not start: {said.strip()[-500:]}'
 
-    def run(self, job: Job, is_warm: bool, now: float, fence: Fence) -> _Kept:
-        """Hand a job over that has to have a fence; raises `OSError` when the keeper is gone."""
+    def run(self, job: Job, is_warm: bool, now: float, fence: Fence, *,
+            is_alone: bool) -> _Kept:
+        """Hand a job over that has to have a fence; raises `OSError` when the keeper is gone.
+
+        One that is alone, because there is one job at a time, forks for the next one beforehand.
+        """
         output, output_end = os.pipe()
         errors, errors_end = os.pipe()
         try:
@@ -229,7 +236,7 @@ class KeeperHandle:
                 'verb': 'run', 'argv': in_bytes(command_of(job)),
                 'env': in_bytes(environment_of(job)), 'cwd': in_bytes(job.cwd),
                 'warm': is_warm, 'limits': dict(job.limits), 'files': in_bytes(job.files),
-                'stdin': in_bytes(job.stdin), 'fenced': fence.is_enforced,
+                'stdin': in_bytes(job.stdin), 'fenced': fence.is_enforced, 'alone': is_alone,
             }, [output_end, errors_end, *job.inherited])
         except OSError:
             os.close(output)

@@ -38,6 +38,8 @@ class Prepared:
         self.code = None
         #: What others are to see of it, for `Shown`.
         self.shown = None
+        #: Name, digest and path of its file, once that is certain.
+        self.script = ()
         #: Why it cannot be started.
         self.error = None
 
@@ -81,16 +83,20 @@ class Ready:
                 boot.explain_refusals(self.about)
             self.about.update(about)
         prepared.shown = self.shown.spell([argv[0], *argv[2:]], env)
-        prepared.code = self._code(prepared.module.__file__, prepared.pinned[0][1])
+        prepared.script = sys.argv[0], prepared.pinned[0][1], prepared.module.__file__
+        prepared.code = self._code(prepared.script)
         return prepared
 
-    def ended_well(self, prepared):
-        """Take note that a processor is one that can be compiled."""
-        if prepared.module is not None:
+    def ended_well(self, script):
+        """Take note that a processor can be compiled, and do so the second time."""
+        name, digest, path = script
+        if (name, digest) not in self.proven:
             if len(self.proven) >= _KEPT_SCRIPTS:
                 self.proven.clear()
                 self.codes.clear()
-            self.proven.add((prepared.argv[2], prepared.pinned[0][1]))
+            self.proven.add((name, digest))
+        elif (path, digest) not in self.codes:
+            self._code(script)
 
     def _set_variables(self, env):
         """Give this process other variables, in the same order everywhere."""
@@ -125,9 +131,10 @@ class Ready:
             if hasattr(finder, 'invalidate_caches'):
                 finder.invalidate_caches()
 
-    def _code(self, path, digest):
+    def _code(self, script):
         """Return the compiled script if it is as it was checked, None where the fork is to see."""
-        if (sys.argv[0], digest) not in self.proven:
+        name, digest, path = script
+        if (name, digest) not in self.proven:
             return None
         try:
             data = _read(path)

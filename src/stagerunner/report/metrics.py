@@ -131,9 +131,9 @@ class Metrics(Sink):
         assert self.started is not None
         rows = list(self.rows.values())
         queue = {'entries': self.entries} if self.entries else {}
-        counts = {f'{status}Stages': sum(row['status'] == status for row in rows)
-                  for status in ('ok', 'skipped', 'failed', 'cancelled', 'blocked',
-                                 'interrupted')}
+        ends = [row['status'] for row in rows]
+        counts = {f'{status}Stages': ends.count(status) for status in (
+            'ok', 'skipped', 'failed', 'cancelled', 'blocked', 'interrupted')}
         return dict({
             'runId': ended.run_id, 'timestamp': ended.at, 'pipeline': self.started.pipeline,
             'state': ended.state, 'stages': rows, 'totalStages': len(rows)}, **counts, **queue,

@@ -104,10 +104,10 @@ def _pieces(value: Any) -> Iterator[bytes]:
     separator = ''
     yield b'{'
     while True:
-        some = [f'{_encode(key)}:{_encode(entry)}' for key, entry in islice(entries, _AT_ONCE)]
+        some = dict(islice(entries, _AT_ONCE))
         if not some:
             break
-        yield (separator + ','.join(some)).encode('ascii')
+        yield (separator + _encode(some)[1:-1]).encode('ascii')
         separator = ','
     yield b'}'
 
