@@ -81,6 +81,8 @@ def test_version_is_one_line(main):
     (['-pipeline=x'],
      "unrecognized arguments: -pipeline=x, did you mean '--pipeline'?; see --help"),
     (['--run'], "unrecognized arguments: --run, did you mean '--run-id'?; see --help"),
+    (['--max-workers', '2', 'plan'],
+     "unrecognized arguments: plan; 'plan' has to stand first, before flags; see --help"),
     (['--quiet', 'extra'], 'unrecognized arguments: extra; see --help'),
     (['foo'], "unknown command 'foo'; see --help"),
     (['x/my.json'], "unknown command 'x/my.json'; a definition is named with --pipeline"),

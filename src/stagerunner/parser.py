@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from typing import Any
+from typing import Container
 from typing import Mapping
 from typing import NoReturn
 
@@ -29,6 +30,9 @@ docs/ of this project tells what is in them.
 class _Parser(argparse.ArgumentParser):
     """Reports a mistake as one line that says where help is."""
 
+    #: Words that are commands where they stand first.
+    commands: Container[str] = ()
+
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Read the arguments; for a flag that there is not the nearest one is named."""
         found, unknown = self.parse_known_args(args, namespace)
@@ -37,6 +41,8 @@ class _Parser(argparse.ArgumentParser):
             close = closest(flag.partition('=')[0].strip('-'),
                             sorted(set(re.findall('--([a-z-]+)', self.format_usage()))))
             hint = f", did you mean '--{close}'?" if close else ''
+            if unknown[0] in self.commands:
+                hint = f"; '{unknown[0]}' has to stand first, before flags"
             self.error(f'unrecognized arguments: {" ".join(unknown)}{hint}')
         return found
 
@@ -61,6 +67,8 @@ def make_parser(name: str, command: Any, commands: Mapping[str, str]) -> argpars
     parser.add_argument('--json', action='store_true',
                         help='print JSON on stdout and nothing else')
     parser.add_argument('--version', action='version', version=f'stagerunner {__version__}')
+    if is_plain:
+        parser.commands = frozenset(known.partition(' ')[0] for known in commands)
     command.add_arguments(parser)
     return parser
 
