@@ -37,6 +37,8 @@ _IN_ONE_LINE = ('stats', 'config')
 _LINES_PER_BLOCK = 1000
 
 spell = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+_spell_lines = json.JSONEncoder(ensure_ascii=False, allow_nan=False,
+                                separators=(',\n  ', ': ')).encode
 
 
 def new_entry() -> Dict[str, Any]:
@@ -157,6 +159,10 @@ def render(data: Dict[str, Any], as_text: Container[str] = ()) -> Iterator[bytes
 
 
 def _entries(entries: Dict[str, Any], *, as_text: bool) -> Iterator[bytes]:
+    if not as_text and isinstance(next(iter(entries.values())), str):
+        # Of the stages only a time: all at once takes a third of the time.
+        yield f'\n  {_spell_lines(entries)[1:-1]}'.encode()
+        return
     lines: List[str] = []
     separator = '\n  '
     for key, entry in entries.items():
