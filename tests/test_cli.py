@@ -219,7 +219,11 @@ def test_faults_of_the_definition_are_one_line_each(run, workspace):
 
 
 def test_a_missing_definition_is_refused(main, tmp_path):
-    assert main() == (2, '', 'pipeline.json: there is no such file; name one with --pipeline\n')
+    said = 'there is no such file; name one with --pipeline\n'
+
+    assert main() == (2, '', f'pipeline.json: {said}')
+    assert main('--pipeline', '') == (2, '', f'--pipeline: {said}')
+    assert main('--pipeline', 'a\nb') == (2, '', f'a\\nb: {said}')
 
 
 def test_an_id_in_use_is_busy_and_the_holder_is_named(run, workspace):

@@ -122,7 +122,7 @@ def test_rows_can_come_from_stdin(queue, monkeypatch):
 def test_bad_lines_are_told_by_their_number_and_nothing_is_imported(workspace, queue):
     rows = workspace.write('rows.jsonl', '\n'.join((
         '{"artifact_id": "a", "artifact": 1}', '', '{"artifact_id": 5, "artifact": 1}', 'foo',
-        '{"artifact_id": "b", "artifact": 1, "x": 2}', '[]', '{"artifact_id": "c"}',
+        '{"artifact_id": "b", "artifact": 1, "prio": 2}', '[]', '{"artifact_id": "c"}',
         '{"artifact_id": "c\\u0000", "artifact": 1}',
         '{"artifact_id": "d", "artifact": {"k": 1, "k": 2}}')))
 
@@ -132,7 +132,7 @@ def test_bad_lines_are_told_by_their_number_and_nothing_is_imported(workspace, q
     assert done.err.replace(f'{rows}:', '').splitlines() == [
         '3: expected a text as artifact_id, got 5',
         '4: not valid JSON at column 1: Expecting value',
-        "5: unknown key 'x'",
+        "5: unknown key 'prio', did you mean 'priority'?",
         '6: expected an object, got []',
         '7: has no artifact',
         '8: artifact_id must not hold a NUL character',

@@ -55,7 +55,7 @@ def test_a_missing_definition_says_how_to_name_one(workspace):
 def test_a_folder_in_place_of_a_definition_is_refused(workspace):
     workspace.pipeline_file.mkdir()
 
-    assert faults(workspace) == ['pipeline.json: is a folder, not a file']
+    assert faults(workspace) == ['pipeline.json: is a folder, not a file; name the file in it']
 
 
 def test_a_file_that_is_no_json_is_refused_with_the_place(workspace):

@@ -12,6 +12,7 @@ from stagerunner.files import read_bytes
 from stagerunner.records import TYPE_CHECKING
 from stagerunner.schema import Fault
 from stagerunner.schema import in_file_order
+from stagerunner.schema import printable
 
 if TYPE_CHECKING:
     from typing import Any
@@ -24,10 +25,11 @@ def read_document(path: str, flag: str) -> Any:
     try:
         return parse_json(read_bytes(path, MAX_JSON_BYTES), _shown(path))
     except FileNotFoundError:
-        raise DefinitionError((f'{path}: there is no such file; '
+        raise DefinitionError((f'{printable(path) or flag}: there is no such file; '
                                f'name one with {flag}',)) from None
     except Unreadable as error:
-        raise DefinitionError((f'{_shown(path)}: {error.fault}',)) from error
+        hint = '; name the file in it' if os.path.isdir(path) else ''
+        raise DefinitionError((f'{_shown(path)}: {error.fault}{hint}',)) from error
 
 
 def refuse(path: str, document: Any, faults: List[Fault]) -> NoReturn:

@@ -14,6 +14,7 @@ from typing import Tuple
 from typing import Union
 
 from stagerunner.records import NamedTuple
+from stagerunner.schema import nearest
 
 #: What a row may have, in the order of the arguments of `enqueue`.
 KEYS = ('artifact_id', 'artifact', 'resolver_hint', 'priority', 'delay_sec')
@@ -99,7 +100,8 @@ def check_row(row: Mapping[str, Any]) -> NewEntry:
     if not isinstance(row, (dict, Mapping)):
         raise ValueError(f'expected an object, got {row!r:.80}')
     if not _KNOWN.issuperset(row):
-        raise ValueError(f'unknown key {next(key for key in row if key not in _KNOWN)!r}')
+        unknown = next(key for key in row if key not in _KNOWN)
+        raise ValueError(f'unknown key {unknown!r}{nearest(str(unknown), KEYS)}')
     get = row.get
     artifact_id, hint, priority = get('artifact_id'), get('resolver_hint'), get('priority', 0)
     if not isinstance(artifact_id, str) or not artifact_id:
