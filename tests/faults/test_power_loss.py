@@ -309,6 +309,9 @@ def check_run(story: Story, crash: Crash) -> None:
     beliefs = believed(story, crash.tree)
     for stage in STAGES:
         assert beliefs[stage] or f'[DONE] {stage}' not in crash.said, f'{stage} was told, and lost'
+    for earlier, later in zip(STAGES, STAGES[1:]):
+        # The later one is at work already while the names of the earlier one are flushed.
+        assert beliefs[earlier] or not beliefs[later], f'{later} is durable before {earlier}'
     if 'Run r state: completed' in crash.said:
         ended = json.loads((crash.tree.get('state/run_r.json') or b'{}').decode('utf-8'))
         assert ended.get('state') == 'completed', ended
