@@ -58,12 +58,14 @@ with open(os.path.join(os.environ['PIPELINE_OUTPUT_DIR'], 'out.txt'), 'wb') as t
     target.write(text.upper())
 '''
 
-#: Reads the definition, marks every processor and input, and runs the stages of which one differs.
+#: Reads the definition, marks every processor and input, and runs the stages of which one differs;
+#: with an argument it only keeps the marks.
 _FLOOR = '''\
 import json, os, sys
 {mark}
+kept = sys.argv[0] + '.json'
 try:
-    with open('floor.json') as source:
+    with open(kept) as source:
         known = json.load(source)
 except FileNotFoundError:
     known = {{}}
@@ -74,13 +76,14 @@ for stage in stages:
     for path in [stage['processor'], *stage['inputs']]:
         if path not in marks:
             marks[path] = mark(path)
-    if any(marks[path] != known.get(path) for path in [stage['processor'], *stage['inputs']]):
+    if len(sys.argv) == 1 and any(
+            marks[path] != known.get(path) for path in [stage['processor'], *stage['inputs']]):
         import subprocess
         os.makedirs(stage['outputDir'], exist_ok=True)
         subprocess.run([sys.executable, stage['processor'], *stage['inputs']], check=True,
                        env=dict(os.environ, PIPELINE_OUTPUT_DIR=stage['outputDir']))
 if marks != known:
-    with open('floor.json', 'w') as target:
+    with open(kept, 'w') as target:
         json.dump(marks, target)
 '''
 
@@ -88,7 +91,9 @@ _HASH = '''\
 import hashlib
 def mark(path):
     with open(path, 'rb') as source:
-        return hashlib.sha256(source.read()).hexdigest()
+        if sys.version_info < (3, 11):
+            return hashlib.sha256(source.read()).hexdigest()
+        return hashlib.file_digest(source, 'sha256').hexdigest()
 '''
 
 _STAT = '''\
@@ -156,6 +161,7 @@ def many_stages(bench: Bench, code: Path, n_stages: int) -> Path:
     _define(root, [f'data/input/{number}.txt' for number in range(n_stages)])
     for name, mark in (('hash', _HASH), ('stat', _STAT)):
         (root / f'{name}.py').write_text(_FLOOR.format(mark=mark), encoding='utf-8')
+        spent(bench, [bench.python, f'{name}.py', 'mark'], root)
     _settle(bench, code, root)
     return root
 

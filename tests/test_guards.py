@@ -293,10 +293,11 @@ def test_a_simple_workspace_runs_in_this_process_and_as_a_process(workspace, mai
 
 
 def test_a_run_in_a_process_can_be_watched(workspace):
-    workspace.simple('import time\ntime.sleep(600)\n')
+    workspace.simple('import time\nopen("begun", "w").close()\ntime.sleep(600)\n')
 
     with workspace.start('--run-id', 'one') as runner:
-        wait_until(lambda: len(processes_below(workspace.root)) == 2)
+        wait_until((workspace.root / 'begun').exists)
+        assert runner.pid in processes_below(workspace.root)
         runner.terminate()
         _, said = runner.communicate()
 

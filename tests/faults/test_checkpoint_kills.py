@@ -65,6 +65,9 @@ print('done', flush=True)
 THREADS = 8
 UPDATES = 5000
 
+#: More updates than any thread makes before it is killed, however late that is.
+ENDLESS = 10 ** 9
+
 
 def told(folder: Path, number: int) -> str:
     try:
@@ -105,7 +108,7 @@ def test_every_acknowledged_update_survives_a_kill(tmp_path, size):
         # A part of the work, so that kills meet files small and large, early and late.
         goal = rng.randrange(1, THREADS * UPDATES * 3 // 4)
         with tally.trial(f'kill after {goal} updates') as trial, subprocess.Popen(
-                [real_interpreter(), '-c', PROGRAM, str(SOURCE), str(UPDATES)], cwd=str(folder),
+                [real_interpreter(), '-c', PROGRAM, str(SOURCE), str(ENDLESS)], cwd=str(folder),
                 stdout=subprocess.PIPE, env=environment()) as process:
             try:
                 assert process.stdout.readline() == b'ready\n'
@@ -150,7 +153,7 @@ def test_a_program_that_is_killed_again_and_again_loses_nothing_of_any_life(tmp_
             before = 0
             for _ in range(3):
                 with subprocess.Popen(
-                        [real_interpreter(), '-c', PROGRAM, str(SOURCE), str(UPDATES)],
+                        [real_interpreter(), '-c', PROGRAM, str(SOURCE), str(ENDLESS)],
                         cwd=str(folder), stdout=subprocess.PIPE, env=environment()) as process:
                     assert process.stdout.readline() == b'ready\n'
                     deadline = time.monotonic() + rng.uniform(0.01, 0.3)

@@ -166,11 +166,20 @@ def test_no_keeper_is_begun_where_all_may_turn_out_to_be_done(tmp_path):
     """After the first success nothing is known to stand, and nothing has to be done."""
     workspace = Workspace(tmp_path).simple()
     workspace.pipeline(stage('one'))
-    assert 'subprocess' in loaded(workspace)
+    assert workspace.run().code == 0
     time.sleep(0.15)
 
     assert 'subprocess' not in loaded(workspace)
     assert 'subprocess' not in loaded(workspace)
+    assert 'subprocess' in loaded(workspace, '--force', 'one')
+
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='there are no keepers')
+def test_in_a_folder_made_a_moment_ago_the_keeper_is_begun_before_the_run_is_loaded(tmp_path):
+    """Only then is it a fork of the runner; later it is started by `subprocess`."""
+    workspace = Workspace(tmp_path).simple()
+
+    assert {'ctypes', 'subprocess'} & loaded(workspace) == {'ctypes'}
 
 
 @pytest.mark.parametrize('spoil', [

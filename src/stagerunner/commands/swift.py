@@ -50,12 +50,10 @@ def main(arguments: Any, system: Any) -> Optional[int]:
         return None
     standing = stand(arguments.pipeline, '', system.environment, clock.now())
     arguments.standing = standing
-    if standing is None:
-        return None
-    if _is_sure_of_work(standing):
+    if _is_sure_of_work(standing, arguments.pipeline):
         arguments.begun = system.load('launch.nursery').begin_early(system.environment)
         return None
-    if standing.known is None or standing.changed():
+    if standing is None or standing.known is None or standing.changed():
         return None
     name, version, keep_runs, has_hooks = standing.known.pipeline
     if has_hooks:
@@ -72,11 +70,12 @@ def main(arguments: Any, system: Any) -> Optional[int]:
         stop.close()
 
 
-def _is_sure_of_work(standing: Standing) -> bool:
+def _is_sure_of_work(standing: Optional[Standing], pipeline: str) -> bool:
     """True where a stage is known not to stand any more, or nothing was ever done here."""
-    if standing.known is None:
-        return not os.path.lexists(StateNames(standing.root).folder)
-    return any(map(standing.has_moved, range(len(standing.known.rows))))
+    if standing is not None and standing.known is not None:
+        return any(map(standing.has_moved, range(len(standing.known.rows))))
+    folder = StateNames(os.path.dirname(os.path.abspath(pipeline))).folder
+    return os.path.isfile(pipeline) and not os.path.lexists(folder)
 
 
 def _workers(arguments: Any, system: Any) -> Optional[int]:
