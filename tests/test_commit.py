@@ -14,8 +14,8 @@ from typing import Sequence
 
 import pytest
 
+from stagerunner.commit import Batch
 from stagerunner.commit import Finished
-from stagerunner.commit import commit
 from stagerunner.errors import StateError
 from stagerunner.flushing import Flusher
 from stagerunner.publish import describe_outputs
@@ -24,6 +24,14 @@ from stagerunner.state.marker import Marker
 from stagerunner.state.marker import read_marker
 
 pytestmark = pytest.mark.unit
+
+
+def commit(finished: Sequence[Finished], flusher: Flusher) -> Dict[str, StateError]:
+    """Publish and settle, with nothing in between; return what went wrong, by task."""
+    batch = Batch(finished, flusher)
+    batch.publish()
+    batch.settle()
+    return batch.errors
 
 
 class Folder:

@@ -10,8 +10,8 @@ import pytest
 
 from fakes import FakeClock
 from fakes import ListSink
+from stagerunner.commit import Batch
 from stagerunner.commit import Finished
-from stagerunner.commit import commit
 from stagerunner.errors import InputChanged
 from stagerunner.errors import StageError
 from stagerunner.files import digest_bytes
@@ -84,8 +84,11 @@ class Field:
     def commit(self, name: str, crop: Any) -> None:
         task = self.tasks[name]
         marker = Marker(name, 'k', 'r', '', 0.0, crop.is_staged, {}, crop.outputs)
-        assert not commit([Finished(name, self.private(task), task.output_dir, marker,
-                                    crop.former)], Flusher(str(self.workspace.root)))
+        batch = Batch([Finished(name, self.private(task), task.output_dir, marker, crop.former)],
+                      Flusher(str(self.workspace.root)))
+        batch.publish()
+        batch.settle()
+        assert not batch.errors
 
     def warnings(self):
         return [event.message for event in self.sink.events]

@@ -60,14 +60,6 @@ class Finished(NamedTuple):
     journal: Optional[ItemJournal] = None
 
 
-def commit(batch: Sequence[Finished], flusher: Flusher) -> Dict[str, StateError]:
-    """Make finished tasks durable; returns why that failed, by task, for those that are not."""
-    group = Batch(batch, flusher)
-    group.publish()
-    group.settle()
-    return group.errors
-
-
 class Batch:
     """Tasks on their common way to the disk; those that meet an error stay behind.
 

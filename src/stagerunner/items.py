@@ -293,8 +293,6 @@ def _id_of(row: Any, key: str) -> str:
 
 # -- placeholders ------------------------------------------------------------------
 
-
-
 def filler(stage: Stage) -> Callable[[Item], Stage]:
     """Return a function that makes the stage of an item, quickly.
 

@@ -73,7 +73,7 @@ for version in range(1, 6):
 #: Commits one task with the outputs that are named, over whatever there was, and tells it.
 COMMITTER = PLANTED + '''
 import hashlib
-from stagerunner.commit import Finished, commit
+from stagerunner.commit import Batch, Finished
 from stagerunner.flushing import Flusher
 from stagerunner.harvest import describe_outputs
 from stagerunner.state.marker import Marker, read_marker
@@ -87,7 +87,10 @@ for name in names:
 made = describe_outputs('out/.t.partial', names)
 marker = Marker('t', 'key %s' % version, 'run', 'now', 0.0, True, {}, made)
 finished = Finished('t', 'out/.t.partial', 'out', marker, read_marker('out/.t.done', 't'))
-assert not commit([finished], Flusher(''))
+batch = Batch([finished], Flusher(''))
+batch.publish()
+batch.settle()
+assert not batch.errors
 print('ACK', version)
 '''
 
