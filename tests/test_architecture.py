@@ -28,7 +28,7 @@ from support import run_process
 #: is the order inside a level, where a level has one.
 LEVELS = {
     'records': -1, 'searchpath': 0, 'errors': 0, 'clock': 0, 'events': 0, 'sharing': 0,
-    'strictjson': 0, 'wording': 0.5,
+    'strictjson': 0, 'hashing': 0, 'wording': 0.5,
     'files': 1, 'schema': 1, 'retry': 1, 'limits': 1, 'graph': 1, 'placeholders': 1,
     'layout': 1, 'legend': 1, 'blueprint': 2.1, 'report.markup': 1, 'report.drawing': 2,
     'diagram': 4.6, 'report.graphs': 4.7,
@@ -51,7 +51,7 @@ LEVELS = {
     'launch.capture': 4.1, 'launch.watch': 4.2, 'launch.ready': 4.1, 'launch.ending': 4.1,
     'launch.keeper': 4.2, 'launch.seed': 4.25, 'launch.posix': 4.3,
     'launch.raising': 4.1, 'launch.nursery': 4.15,
-    'launch.linux': 4.4, 'launch.windows': 4.4, 'launch.system': 4.5,
+    'launch.orphans': 4.2, 'launch.linux': 4.4, 'launch.windows': 4.4, 'launch.system': 4.5,
     'fence': 4.1, 'jobs': 4.2,
     'holdings': 4.5, 'cleaning': 4.6, 'adoption': 6,
     'ledger': 4.5, 'facts': 5, 'harvest': 5, 'result': 5, 'commit': 5, 'plan': 5.5,
@@ -113,6 +113,7 @@ LATE = {
     '_socket': 'needed only to hand descriptors to a keeper',
     'array': 'needed only to hand descriptors to a keeper',
     'marshal': 'needed only to talk to a keeper',
+    'hashlib': 'slow; needed only when there is much to hash',
     'hmac': 'needed only with a key for the audit',
     'gc': 'needed only in a keeper',
     'resource': 'POSIX only',
@@ -141,7 +142,7 @@ FOR_PROGRAMS = {('embedding.coordinator', 'concurrent')}
 OWNED_MODULES = {
     'time': ('clock', 'launch.processes'),
     # A command is loaded when it is called, by its name.
-    'importlib': ('cli',),
+    'importlib': ('cli', 'hashing'),
     'subprocess': ('launch.posix', 'launch.nursery', 'launch.windows', 'launch.system'),
     'selectors': ('launch.posix',),
     'ctypes': ('launch.windows', 'sharing', 'isolation', 'launch.boot', 'report.terminal'),
@@ -152,12 +153,12 @@ OWNED_MODULES = {
     'fcntl': ('oslocks', 'locks', 'files'),
     'msvcrt': ('oslocks',),
     'hmac': ('report.chain',),
-    'signal': ('launch.posix', 'launch.linux', 'launch.nursery', 'launch.windows',
+    'signal': ('launch.posix', 'launch.orphans', 'launch.nursery', 'launch.windows',
                'commands.signals', 'retry'),
     'argparse': ('parser',),
     'tempfile': ('cli', 'commands.verify'),
     'random': ('cli', 'embedding.retrying', 'work.worker'),
-    'hashlib': ('files', 'launch.boot'),
+    'hashlib': ('hashing', 'launch.boot'),
 }
 
 _LAUNCH = tuple(name for name in LEVELS if name.startswith('launch.'))

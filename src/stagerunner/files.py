@@ -10,7 +10,6 @@ survive without its data, when the power goes: surveys/reliability.md, row 1).
 from __future__ import annotations
 
 import errno
-import hashlib
 import itertools
 import os
 import stat
@@ -20,6 +19,7 @@ from stagerunner.errors import InputChanged
 from stagerunner.errors import StateError
 from stagerunner.errors import Unreadable
 from stagerunner.errors import os_fault
+from stagerunner.hashing import sha256
 from stagerunner.records import TYPE_CHECKING
 from stagerunner.records import NamedTuple
 from stagerunner.sharing import has_ended
@@ -168,16 +168,17 @@ def _sync(descriptor: int) -> None:
     os.fsync(descriptor)
 
 
-def make_folder(path: str) -> None:
-    """Make `path` and the folders above it where they are missing, durably."""
+def make_folder(path: str, *, durable: bool = True) -> None:
+    """Make `path` and the folders above it where they are missing."""
     if not path or os.path.isdir(path):
         return
     parent = os.path.dirname(path)
     if parent != path:
-        make_folder(parent)
+        make_folder(parent, durable=durable)
     try:
         patiently(lambda: os.mkdir(path))
-        sync_folder(parent)
+        if durable:
+            sync_folder(parent)
     except FileExistsError:
         # Somebody else was quicker; a file in the way is reported by its user.
         pass
@@ -292,10 +293,10 @@ def parse_json(data: bytes, path: str) -> Any:
 
 def digest_bytes(*data: bytes) -> str:
     """Return the SHA-256 of `data`, which may come in pieces, in hex."""
-    hasher = hashlib.sha256()
+    hasher = sha256(sum(map(len, data)))
     for piece in data:
         hasher.update(piece)
-    return hasher.hexdigest()
+    return str(hasher.hexdigest())
 
 
 def digest_file(path: str,
@@ -322,7 +323,7 @@ def _read_through(path: str, is_wanted: Callable[[], bool]) -> Tuple[str, Stat, 
     try:
         found = os.fstat(descriptor)
         _check_kind(path, found.st_mode)
-        hasher = hashlib.sha256()
+        hasher = sha256(found.st_size)
         if found.st_size <= _BLOCK:
             for block in _blocks(descriptor):
                 hasher.update(block)

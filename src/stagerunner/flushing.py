@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing import Tuple
 
 #: From so many files or folders on, the file system is flushed as a whole.
-MANY = 8
+MANY = 5
 
 #: Since this version of Linux a flush of all also tells of writes that failed before it.
 _HONEST: Tuple[int, ...] = (5, 8)

@@ -337,7 +337,8 @@ def _open(path: str) -> Optional[int]:
     try:
         descriptor = os.open(path, _OPEN, 0o666)
     except FileNotFoundError:
-        make_folder(os.path.dirname(path))
+        # No lock outlives the machine's next stop.
+        make_folder(os.path.dirname(path), durable=False)
         return os.open(path, _OPEN, 0o666)
     except OSError as error:
         if _set_aside(path) or error.errno in _NO_PLAIN_FILE:

@@ -137,8 +137,8 @@ def test_a_signal_ends_a_run_in_good_order_and_the_next_one_completes(workspace,
 def test_an_interrupt_while_the_runner_starts_up_is_no_traceback(workspace):
     """Held up in its imports by a module that lies about its name."""
     workspace.simple()
-    workspace.write('lib/hashlib.py', 'import time\nopen("up", "w").write("1")\n'
-                                       'while True:\n    time.sleep(0.005)\n')
+    workspace.write('lib/json.py', 'import time\nopen("up", "w").write("1")\n'
+                                    'while True:\n    time.sleep(0.005)\n')
     with running(workspace, env={'PYTHONPATH': str(workspace.path('lib'))},
                  is_measured=False) as process:
         pid_of(workspace)
