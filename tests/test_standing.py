@@ -76,6 +76,22 @@ def test_what_was_skipped_once_is_known(workspace):
     assert changed(workspace) == []
 
 
+@pytest.mark.parametrize('name, stages', [
+    ('data/one/.one.done', []), ('data/deep/two/in.txt', []), ('data/one/in.txt', ['two']),
+    ('data/input/in.txt', ['one']), ('bin/work.py', ['one', 'two', 'three'])])
+def test_what_a_stage_left_is_no_reason_to_refuse_it_and_is_looked_at_in_its_turn(
+        workspace, name, stages):
+    before = now(workspace).changed()
+    workspace.write(name, 'changed')
+    standing = now(workspace)
+
+    refusable = [standing.known.names[position] for position in standing.may_be_refused()]
+
+    assert (before, refusable) == ([], stages)
+    assert [standing.known.names[position]
+            for position in standing.changed()] == changed(workspace) != []
+
+
 def test_a_success_is_not_known_before_it_was_skipped(tmp_path):
     """Its outputs are as young as the run: a write in the same tick would not show."""
     workspace = Workspace(tmp_path).simple()
@@ -229,7 +245,7 @@ def test_an_index_with_any_byte_changed_passes_no_stage(workspace):
 def test_an_index_is_json(workspace):
     found = workspace.json(INDEX)
 
-    assert set(found) == {'format', 'sha256', 'digests', 'scans', room.SECTION}
+    assert set(found) == {'format', 'crc32', 'digests', 'scans', room.SECTION}
 
 
 def test_what_was_seen_is_looked_at_again_when_something_was_at_work(workspace):

@@ -112,7 +112,7 @@ def outline(standing: Standing, path: str, settings: Settings) -> Optional[Outli
     name, version, keep_runs, has_hooks = known.pipeline
     if has_hooks:
         return None
-    changed = standing.changed()
+    changed = standing.may_be_refused()
     if len(changed) > len(known.names) * _SHARE:
         return None
     data = read_bytes(path, MAX_JSON_BYTES)

@@ -25,6 +25,7 @@ from stagerunner.standing import FOLLOWED
 from stagerunner.standing import HOME
 from stagerunner.standing import ITSELF
 from stagerunner.standing import LATER
+from stagerunner.standing import LEFT
 from stagerunner.standing import SECTION
 from stagerunner.standing import Known
 from stagerunner.standing import Standing
@@ -150,7 +151,7 @@ class Register:
         found += self._folders(stage.output_dir)
         assert facts.marker
         names = [marker_path('', task.name), *(output.path for output in facts.marker.outputs)]
-        found += [self._look(f'{stage.output_dir}/{name}', ITSELF) for name in names]
+        found += [self._look(f'{stage.output_dir}/{name}', LEFT) for name in names]
         return [*found, self._home(stage.output_dir, task.name)]
 
     def _look(self, path: str, kind: str) -> _Entry:

@@ -40,9 +40,14 @@ CONFIG = 'pipeline_config.json'
 #: The section of the index, and that of the rows that were noted since it was written.
 SECTION, LATER = 'stages', 'stages later'
 
-#: What is looked at: the file itself, what a link leads to, a folder whatever is in it, and one
-#: in which the private folder of a stage must not be.
-ITSELF, FOLLOWED, FOLDER, HOME = 'l', 's', 'd', 'h'
+#: What is looked at: the file itself, what a link leads to, a folder whatever is in it, one in
+#: which the private folder of a stage must not be, and a file that a success of the stage left.
+ITSELF, FOLLOWED, FOLDER, HOME, LEFT = 'l', 's', 'd', 'h', 'o'
+
+#: Where nothing was seen yet, for each kind of path, and `_SKIPPED` for what need not be.
+_SKIPPED = 2
+_WITHOUT_LEFT = bytes(_SKIPPED if letter == ord(LEFT) else 0 for letter in range(256))
+_UNSEEN_AGAIN = bytes(0 if mark == _SKIPPED else mark for mark in range(256))
 
 #: A file this much older than a look at it cannot have changed since without a new stat.
 #: File systems with whole seconds (FAT: two) need more.
@@ -189,6 +194,22 @@ class Standing:
             seen[number] = 1
         self.passed[position] = 1
         return True
+
+    def may_be_refused(self) -> List[int]:
+        """Return the positions of all stages of which more has changed than what they left.
+
+        Those are looked at before anything is done, and all of them once more in their turn,
+        because something was at work meanwhile: a look at half of the paths is saved.
+        """
+        known, passed = self.known, bytes(self.passed)
+        if known is None:
+            return []
+        left = ''.join(known.kinds).encode('ascii', 'replace').translate(_WITHOUT_LEFT)
+        self.seen = bytearray(map(max, self.seen, left))
+        found = self.changed()
+        self.seen = self.seen.translate(_UNSEEN_AGAIN)
+        self.passed = bytearray(passed)
+        return found
 
     def has_moved(self, position: int) -> bool:
         """True for a stage that was verified before and does not stand any more."""
