@@ -18,7 +18,9 @@ from stagerunner.clock import Clock
 from stagerunner.clock import Stop
 from stagerunner.launch.job import Exit
 from stagerunner.launch.job import Job
+from stagerunner.launch.linux import KeeperHandle
 from stagerunner.launch.linux import LinuxLauncher
+from stagerunner.launch.nursery import Begun
 from stagerunner.launch.nursery import begin_early
 from stagerunner.searchpath import start_environment
 from support import PATIENCE_S
@@ -116,7 +118,7 @@ def test_the_one_without_a_job_is_replaced_when_it_is_lost(yard):
 def test_a_keeper_has_nothing_open_that_the_runner_had_from_others(yard):
     with open(os.devnull, 'rb') as given:
         os.set_inheritable(given.fileno(), True)
-        yard.launcher.coming = begin_early(clean_environment())
+        yard.launcher.coming = KeeperHandle(begun_early())
         keeper, _ = yard.start('a', start_environment(clean_environment()))
     first, = yard.launcher.first.values()
 
@@ -141,7 +143,7 @@ def test_a_keeper_that_was_begun_early_is_used_or_given_up(is_used):
     begun = begin_early(env)
     launcher = LinuxLauncher(Clock(), stop, begun=begun)
 
-    launcher.prepare(sys.executable, start_environment(env))
+    launcher.prepare(sys.executable, start_environment(env), 1)
     if is_used:
         assert launcher.fence(None, start_environment(env)).landlock >= 0
         assert [keeper.process for keeper in launcher.idle] == [begun.process]
@@ -149,3 +151,52 @@ def test_a_keeper_that_was_begun_early_is_used_or_given_up(is_used):
     stop.close()
 
     assert not is_alive(begun.process.pid)
+
+
+def test_the_keepers_of_jobs_that_are_sure_are_there_before_the_jobs(yard):
+    env = start_environment(clean_environment())
+    yard.launcher.coming = KeeperHandle(begun_early())
+    yard.launcher.prepare(sys.executable, env, 2)
+    keepers = {yard.start(task, env)[0] for task in ('a', 'b', 'c')}
+    first, = yard.launcher.first.values()
+
+    assert len({first.process.pid, *keepers}) == 4
+    # The third was asked for when its job came.
+    assert not first.asked
+    assert len(yard.end_all()) == 3
+
+
+@pytest.mark.parametrize('has_come', [True, False], ids=['has come', 'is coming'])
+def test_keepers_that_nobody_needed_are_ended(yard, has_come):
+    env = start_environment(clean_environment())
+    yard.launcher.coming = coming = KeeperHandle(begun_early())
+    yard.launcher.prepare(sys.executable, env, 3)
+    assert len(coming.asked) == 3
+    if has_come:
+        yard.start('a', env)
+
+    yard.end_all()
+    yard.launcher.close()
+
+    assert not guards.leaked_children()
+
+
+def test_a_keeper_that_is_lost_before_it_comes_keeps_no_job_from_beginning(yard):
+    env = start_environment(clean_environment())
+    yard.launcher.coming = coming = KeeperHandle(begun_early())
+    yard.launcher.prepare(sys.executable, env, 2)
+    coming.process.kill()
+
+    ended = yard.launcher.start(Job('a', ('tells.sh', 'a'), env, str(yard.root),
+                                    str(yard.root / 'a.log'), None))
+
+    assert ended is not None and 'keeper did not start' in ended.start_error
+    assert len(yard.start('b', env)) == 2
+    assert [ended.task for ended in yard.end_all()] == ['b']
+
+
+def begun_early() -> Begun:
+    """Return a keeper on its way."""
+    begun = begin_early(clean_environment())
+    assert begun is not None
+    return begun

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from itertools import islice
 
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
@@ -207,9 +208,8 @@ def _run_tasks(request: Request, parts: Parts, occasion: Occasion, groups: Seque
     staleness = Staleness(observer, emit)
     parts.launcher.expect(request.workers)
     try:
-        if request.isolation != OFF and _is_sure_of_work(request, selection.groups):
-            # It takes a while to be ready, and there is enough to be done meanwhile.
-            parts.launcher.prepare(request.python, start_environment(parts.environment))
+        if request.isolation != OFF:
+            _prepare(request, parts, selection.groups)
         expand_known(selection.groups)
         if request.workers > 1:
             observer.digests.look_ahead(
@@ -242,13 +242,25 @@ def _run_tasks(request: Request, parts: Parts, occasion: Occasion, groups: Seque
         observer.digests.save()
 
 
-def _is_sure_of_work(request: Request, groups: Sequence[Group]) -> bool:
-    """True where a glance tells that a stage has to run; false is no answer."""
+def _prepare(request: Request, parts: Parts, groups: Sequence[Group]) -> None:
+    """Have keepers come where there is work: they take a while, and there is much to do meanwhile.
+    """
+    sure = list(islice(_sure_of_work(request, groups), request.workers))
+    if sure:
+        n_at_once = sum(not group.needs for group in sure)
+        parts.launcher.prepare(request.python, start_environment(parts.environment),
+                               max(1, n_at_once))
+
+
+def _sure_of_work(request: Request, groups: Sequence[Group]) -> Iterator[Group]:
+    """Yield the stages of which a glance tells that they have to run; there may be others."""
     standing = request.standing
-    return any((standing is None or not standing.is_unchanged(group.position))
-               and (standing is not None and standing.has_moved(group.position)
-                    or not os.path.lexists(marker_path(group.home, group.stage_name)))
-               for group in groups)
+    for group in groups:
+        if standing is not None and standing.is_unchanged(group.position):
+            continue
+        if (standing is not None and standing.has_moved(group.position)
+                or not os.path.lexists(marker_path(group.home, group.stage_name))):
+            yield group
 
 
 def _inputs(request: Request, groups: Sequence[Group]) -> Iterator[str]:

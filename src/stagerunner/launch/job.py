@@ -87,8 +87,11 @@ class Launcher:
     def expect(self, n_jobs: int) -> None:
         """Be told that at most so many jobs are going to be at work at once."""
 
-    def prepare(self, python: str, env: Dict[str, str]) -> None:
-        """Begin with what the first fenced Python job is going to wait for, if there is such."""
+    def prepare(self, python: str, env: Dict[str, str], n_jobs: int) -> None:
+        """Begin with what fenced Python jobs are going to wait for, if there is such.
+
+        So many of them, at least one, are sure to be started as soon as the run begins.
+        """
 
     def start(self, job: Job) -> Optional[Exit]:
         """Start a job; return an exit at once when it cannot even be started."""

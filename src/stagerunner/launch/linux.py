@@ -9,26 +9,26 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
+from collections import deque
 from functools import lru_cache
 
 from stagerunner.clock import Clock
 from stagerunner.clock import Stop
-from stagerunner.isolation import Kernel
+from stagerunner.launch.channel import Channel
 from stagerunner.launch.job import Exit
 from stagerunner.launch.job import Fence
 from stagerunner.launch.job import Job
 from stagerunner.launch.job import Usage
 from stagerunner.launch.nursery import Begun
 from stagerunner.launch.nursery import Kind
+from stagerunner.launch.nursery import ask_to_split
 from stagerunner.launch.nursery import begin
 from stagerunner.launch.nursery import in_bytes
 from stagerunner.launch.nursery import kind_of
-from stagerunner.launch.nursery import split
+from stagerunner.launch.nursery import split_off
+from stagerunner.launch.orphans import Orphans
 from stagerunner.launch.posix import Piped
 from stagerunner.launch.posix import PosixLauncher
-from stagerunner.launch.processes import descendants
-from stagerunner.launch.processes import signal_all
 from stagerunner.launch.watch import Tree
 from stagerunner.launch.watch import command_of
 from stagerunner.launch.watch import environment_of
@@ -37,15 +37,13 @@ from stagerunner.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Any
+    from typing import Deque
     from typing import Dict
     from typing import List
     from typing import Optional
     from typing import Tuple
 
 _NO_FENCE = Fence()
-
-#: So many rounds of killing; what is there after them cannot be killed.
-_SWEEPS = 400
 
 #: A keeper that has not reported after so long is broken, in seconds.
 _READY_S = 30.0
@@ -82,7 +80,7 @@ class LinuxLauncher(PosixLauncher):
         self.is_warm = is_warm
         self.idle: List[KeeperHandle] = []
         #: A keeper that was begun for the first job and has not reported yet.
-        self.coming = begun
+        self.coming = KeeperHandle(begun) if begun is not None else None
         self.busy: List[KeeperHandle] = []
         #: The first keepers of each kind, where several are needed: they have no jobs, but the
         #: others are forked from them, which takes a tenth of the time of two starts.
@@ -90,15 +88,10 @@ class LinuxLauncher(PosixLauncher):
         self.n_jobs = 1
         #: What surrounds the jobs of keepers of a kind, as the first of them reported.
         self.fences: Dict[Kind, Fence] = {}
-        self.is_adopting = self.can_adopt = False
-        #: Processes that were below this one before the launcher began; never touched.
-        self.strangers: List[int] = []
+        self.orphans = Orphans()
 
     def _launch(self, job: Job) -> Piped:
-        if not self.is_adopting:
-            self.strangers = descendants(os.getpid())
-            self.can_adopt = adopt_orphans()
-            self.is_adopting = True
+        self.orphans.adopt()
         kind = kind_of(job.python, job.env, is_fenced=job.is_fenced)
         keeper = self._keeper(kind, job)
         running = keeper.run(job, self.is_warm and is_binary(job.python),
@@ -115,7 +108,7 @@ class LinuxLauncher(PosixLauncher):
                 return keeper
             # It has nothing to say: it is gone.
             keeper.close()
-        if self.n_jobs == 1 or not self.can_adopt:
+        if self.n_jobs == 1 or not self.orphans.fall_to_us:
             return self._new(kind, job.env)
         if kind not in self.first:
             self.first[kind] = self._new(kind, job.env)
@@ -130,18 +123,20 @@ class LinuxLauncher(PosixLauncher):
         if coming is not None and coming.kind != kind:
             coming.give_up()
             coming = None
-        keeper = KeeperHandle(coming or begin(kind, env)).ready()
+        keeper = (coming or KeeperHandle(begin(kind, env))).ready()
         self.fences.setdefault(kind, keeper.fence)
         return keeper
 
     def expect(self, n_jobs: int) -> None:
         self.n_jobs = n_jobs
 
-    def prepare(self, python: str, env: Dict[str, str]) -> None:
-        if self.coming is not None:
-            return
+    def prepare(self, python: str, env: Dict[str, str], n_jobs: int) -> None:
         try:
-            self.coming = begin(kind_of(python, env), env)
+            if self.coming is None:
+                self.coming = KeeperHandle(begin(kind_of(python, env), env))
+            if n_jobs > 1 and self.n_jobs > 1 and self.orphans.adopt():
+                # It forks them as soon as it has come, whatever is at work here then.
+                self.coming.ask_for(n_jobs)
         except OSError:
             # Told when there is a job that needs it.
             pass
@@ -163,8 +158,7 @@ class LinuxLauncher(PosixLauncher):
         self.busy.remove(keeper)
         if keeper.is_lost:
             keeper.close()
-            sweep_adopted([*self.strangers,
-                           *(other.process.pid for other in self._keepers())])
+            self.orphans.sweep([other.process.pid for other in self._keepers()])
         else:
             self.idle.append(keeper)
         return ended
@@ -175,6 +169,8 @@ class LinuxLauncher(PosixLauncher):
     def close(self) -> None:
         if self.coming is not None:
             self.coming.give_up()
+        for first in self.first.values():
+            self.idle += first.all_asked_for()
         keepers = self._keepers()
         for keeper in keepers:
             # All at once; then each is waited for.
@@ -183,9 +179,7 @@ class LinuxLauncher(PosixLauncher):
             keeper.close()
         self.idle, self.busy, self.first, self.coming = [], [], {}, None
         self.n_jobs = 1
-        if self.is_adopting:
-            adopt_orphans(is_adopting=False)
-            self.is_adopting = False
+        self.orphans.let_go()
         super().close()
 
 
@@ -198,13 +192,15 @@ class KeeperHandle:
         #: What surrounds its jobs, once it has reported.
         self.fence = fence
         self.is_lost = False
+        #: Channels to keepers that this one was asked to fork, the first one first.
+        self.asked: Deque[Channel] = deque()
 
     def ready(self) -> KeeperHandle:
         """Wait for the report of a keeper that was begun; raises `OSError` when none comes."""
         import select
 
         is_there = select.select([self.channel], [], [], _READY_S)[0]
-        message = self.channel.receive()[0] if is_there else None
+        message = _received(self.channel) if is_there else None
         if message is None:
             fault = self.fault()
             self.close()
@@ -212,9 +208,41 @@ class KeeperHandle:
         self.fence = Fence(*message[1:])
         return self
 
+    def give_up(self) -> None:
+        """End a keeper that has not reported, and those that it was asked for."""
+        if not self.asked:
+            self.begun.give_up()
+            return
+        try:
+            self.ready().close()
+        except OSError:
+            # It is gone by itself, and so are they.
+            pass
+
+    def ask_for(self, n_keepers: int) -> None:
+        """Let so many keepers be forked from this one, as soon as it is ready.
+
+        Only for who adopts orphans.  Raises `OSError` when it is gone.
+        """
+        for _ in range(n_keepers):
+            self.asked.append(ask_to_split(self.begun))
+
     def split(self) -> KeeperHandle:
         """Return a keeper forked from this one; raises `OSError` when there is none."""
-        return KeeperHandle(split(self.begun), self.fence)
+        if not self.asked:
+            self.ask_for(1)
+        return KeeperHandle(split_off(self.begun, self.asked.popleft()), self.fence)
+
+    def all_asked_for(self) -> List[KeeperHandle]:
+        """Return the keepers that were asked for and not taken, as far as they came."""
+        found = []
+        while self.asked:
+            try:
+                found.append(self.split())
+            except OSError:
+                # It is gone, or could not fork: then not for the next one either.
+                continue
+        return found
 
     def fault(self) -> str:
         """End a keeper that has not come to its report, and return what it printed instead."""
@@ -250,6 +278,8 @@ class KeeperHandle:
 
     def close(self) -> None:
         """End the keeper: it sees that nobody is there any more, and takes its job along."""
+        for other in self.all_asked_for():
+            other.close()
         self.channel.close()
         if self.process.stdout:
             self.process.stdout.close()
@@ -269,7 +299,7 @@ class _KeptTree(Tree):
     def has_ended(self) -> bool:
         """True once the keeper reported the end, or is itself no more."""
         while self.returncode is None and _is_readable(self.keeper.channel):
-            message = self._receive()
+            message = _received(self.keeper.channel)
             if message is None:
                 self.keeper.is_lost = True
                 self.returncode = _LOST
@@ -278,12 +308,6 @@ class _KeptTree(Tree):
             elif message[0] == 'ended':
                 self._take(*message[1:])
         return self.returncode is not None
-
-    def _receive(self) -> Any:
-        try:
-            return self.keeper.channel.receive()[0]
-        except OSError:
-            return None
 
     def _take(self, status: int, usage: Tuple[Any, ...], leftovers: int) -> None:
         """Turn the words of wait4(2) into what is recorded."""
@@ -326,38 +350,16 @@ class _Kept(Piped):
         return super().close(now)
 
 
+def _received(channel: Channel) -> Any:
+    """Return the next message, None when nobody is there any more."""
+    try:
+        return channel.receive()[0]
+    except OSError:
+        # It is gone, and did not read all that it was told.
+        return None
+
+
 def _is_readable(channel: Any) -> bool:
     import select
 
     return bool(select.select([channel], [], [], 0)[0])
-
-
-def adopt_orphans(*, is_adopting: bool = True) -> bool:
-    """Make this process the one to whom the children of lost keepers fall, or end that.
-
-    False where it cannot be.
-    """
-    try:
-        Kernel().become_subreaper(is_one=is_adopting)
-        return True
-    except (ImportError, OSError, AttributeError):
-        # Without ctypes there is no such call; keepers then sweep alone.
-        return False
-
-
-def sweep_adopted(kept: List[int]) -> None:
-    """Kill and reap what lost keepers left to this process; `kept` and their children stay."""
-    for _ in range(_SWEEPS):
-        spared = set(kept)
-        for keeper in kept:
-            spared.update(descendants(keeper))
-        found = [process for process in descendants(os.getpid()) if process not in spared]
-        if not found:
-            return
-        signal_all(found, signal.SIGKILL)
-        for process in found:
-            try:
-                os.waitpid(process, os.WNOHANG)
-            except ChildProcessError:
-                # The child of a child: it falls to us in the next round.
-                continue

@@ -183,10 +183,11 @@ def begin(kind: Kind, env: Dict[str, str]) -> Begun:
     return Begun(kind, process, channel)
 
 
-def split(first: Begun) -> Begun:
-    """Have a keeper that is ready, and has never had a job, fork another one like it.
+def ask_to_split(first: Begun) -> Channel:
+    """Ask a keeper that never has a job to fork another one like it, once it is ready.
 
-    Only for who adopts orphans.  Raises `OSError` when it cannot.
+    Returns the channel to the new one, which `split_off` turns into a keeper.  Only for who
+    adopts orphans.  Raises `OSError` when the keeper is gone.
     """
     import _socket
 
@@ -194,14 +195,26 @@ def split(first: Begun) -> Begun:
     channel = Channel(ours.detach())
     try:
         first.channel.send({'verb': 'split'}, [theirs.fileno()])
+    except OSError:
+        channel.close()
+        raise
+    finally:
+        theirs.close()
+    return channel
+
+
+def split_off(first: Begun, channel: Channel) -> Begun:
+    """Return the next of the keepers for which another one was asked, in that order.
+
+    Waits for it, and raises `OSError` when there is none.
+    """
+    try:
         answer = first.channel.receive()[0]
         if answer is None or not answer[1]:
             raise OSError(errno.ECHILD, os.strerror(errno.ECHILD))
     except OSError:
         channel.close()
         raise
-    finally:
-        theirs.close()
     return Begun(first.kind, Child(answer[1]), channel)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import contextmanager
 
 from stagerunner.errors import os_fault
 from stagerunner.launch.capture import Output
@@ -20,8 +19,8 @@ from stagerunner.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Any
+    from typing import BinaryIO
     from typing import Dict
-    from typing import Iterator
     from typing import List
 
 BOOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'boot.py')
@@ -65,14 +64,9 @@ def environment_of(job: Job) -> Dict[str, str]:
     return env
 
 
-@contextmanager
-def input_of(job: Job) -> Iterator[int]:
+def open_input(job: Job) -> BinaryIO:
     """Open what a job reads as its stdin."""
-    descriptor = os.open(job.stdin or os.devnull, os.O_RDONLY | getattr(os, 'O_BINARY', 0))
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+    return open(job.stdin or os.devnull, 'rb', buffering=0)
 
 
 #: What to do about a program that the kernel does not start.

@@ -33,8 +33,8 @@ from stagerunner.launch.watch import Tree
 from stagerunner.launch.watch import Watched
 from stagerunner.launch.watch import command_of
 from stagerunner.launch.watch import environment_of
-from stagerunner.launch.watch import input_of
 from stagerunner.launch.watch import not_started
+from stagerunner.launch.watch import open_input
 from stagerunner.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class WindowsLauncher(Launcher):
         import subprocess
 
         try:
-            with input_of(job) as stdin:
+            with open_input(job) as stdin:
                 process = subprocess.Popen(
                     command_of(job), cwd=job.cwd, env=environment_of(job),
                     stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
