@@ -181,6 +181,23 @@ def test_keepers_that_nobody_needed_are_ended(yard, has_come):
     assert not guards.leaked_children()
 
 
+def test_keepers_that_wait_for_their_jobs_outlive_the_loss_of_another_one(yard):
+    env = start_environment(clean_environment())
+    yard.launcher.coming = KeeperHandle(begun_early())
+    yard.launcher.prepare(sys.executable, env, 3)
+    lost, _ = yard.start('a', env)
+    first, = yard.launcher.first.values()
+    assert len(first.asked) == 2
+
+    os.kill(lost, signal.SIGKILL)
+    ended, = yard.launcher.wait(PATIENCE_S)
+
+    assert ended.task == 'a' and len(yard.launcher.idle) == 2
+    waiting = {keeper.process.pid for keeper in yard.launcher.idle}
+    assert {yard.start(task, env)[0] for task in ('b', 'c')} == waiting
+    assert len(yard.end_all()) == 2
+
+
 def test_a_keeper_that_is_lost_before_it_comes_keeps_no_job_from_beginning(yard):
     env = start_environment(clean_environment())
     yard.launcher.coming = coming = KeeperHandle(begun_early())

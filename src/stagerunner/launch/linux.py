@@ -158,10 +158,16 @@ class LinuxLauncher(PosixLauncher):
         self.busy.remove(keeper)
         if keeper.is_lost:
             keeper.close()
+            # Nobody but those who are known is spared.
+            self._take_all_asked_for()
             self.orphans.sweep([other.process.pid for other in self._keepers()])
         else:
             self.idle.append(keeper)
         return ended
+
+    def _take_all_asked_for(self) -> None:
+        for first in self.first.values():
+            self.idle += first.all_asked_for()
 
     def _keepers(self) -> List[KeeperHandle]:
         return [*self.idle, *self.busy, *self.first.values()]
@@ -169,8 +175,7 @@ class LinuxLauncher(PosixLauncher):
     def close(self) -> None:
         if self.coming is not None:
             self.coming.give_up()
-        for first in self.first.values():
-            self.idle += first.all_asked_for()
+        self._take_all_asked_for()
         keepers = self._keepers()
         for keeper in keepers:
             # All at once; then each is waited for.
@@ -202,6 +207,9 @@ class KeeperHandle:
         is_there = select.select([self.channel], [], [], _READY_S)[0]
         message = _received(self.channel) if is_there else None
         if message is None:
+            # Who never came has forked nobody.
+            while self.asked:
+                self.asked.popleft().close()
             fault = self.fault()
             self.close()
             raise OSError(errno.ECHILD, fault)
