@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -77,6 +78,25 @@ def test_imports_of_helpers_and_jobs_count_and_an_allowed_network_does_not(valid
     assert validate().err.splitlines() == [
         f'pipeline.json: stages[0].processor: {said}',
         f'pipeline.json: stages[4].jobs[1].processor: {said}']
+
+
+@pytest.mark.parametrize('text, said', [
+    ('import socket\nx = = 1\n', "'bin/work.py' line 2: invalid syntax; it is no Python "),
+    ('x = 1\n  y = 2\n', "'bin/work.py' line 2: unexpected indent; it is no Python "),
+    ('return 1\n', "'bin/work.py' line 1: 'return' outside function; it is no Python ")])
+def test_a_processor_that_is_no_python_is_told_with_its_line(validate, workspace, text, said):
+    workspace.simple(text).pipeline(stage('a'), stage('b', network='allow'))
+
+    lines = validate().err.splitlines()
+
+    assert len(lines) == 2
+    assert all(f'stages[{at}].processor: {said}' in line for at, line in enumerate(lines))
+
+
+def test_words_that_another_interpreter_may_know_are_left_to_it(validate, workspace):
+    workspace.simple('x = = 1\n').pipeline(stage('a'), python=sys.executable)
+
+    assert validate().code == 0
 
 
 def test_the_config_is_checked_too(validate, workspace):

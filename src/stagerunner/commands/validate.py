@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from typing import Any
 from typing import Dict
 from typing import Iterator
 from typing import List
 from typing import Mapping
 from typing import Optional
+from typing import Sequence
 from typing import Tuple
 
 from stagerunner.commands.flags import add_config
@@ -25,6 +27,8 @@ from stagerunner.errors import OK
 from stagerunner.errors import REFUSED
 from stagerunner.errors import DefinitionError
 from stagerunner.errors import Unreadable
+from stagerunner.files import read_bytes
+from stagerunner.imports import MAX_SOURCE_BYTES
 from stagerunner.imports import load_program
 from stagerunner.launch.system import interpreter_version
 from stagerunner.offline import violations
@@ -90,7 +94,7 @@ def _check(path: str, settings: Settings, rates: Optional[Rates],
     parsed = parse(document, settings.base, settings.per_stage)
     pipeline = parsed.pipeline
     faults = [*parsed.faults, *disk_faults(root, parsed.outline),
-              *_import_faults(root, parsed.outline, inherited)]
+              *_processor_faults(root, parsed.outline, inherited)]
     if pipeline is not None and rates:
         faults += quota_faults(pipeline, rates)
     if faults:
@@ -101,24 +105,55 @@ def _check(path: str, settings: Settings, rates: Optional[Rates],
     return len(pipeline.stages)
 
 
-def _import_faults(root: str, pipeline: Pipeline, inherited: Mapping[str, str]) -> List[Fault]:
-    """Return the forbidden imports of all processors; one that is not there is told elsewhere."""
+def _processor_faults(root: str, pipeline: Pipeline,
+                      inherited: Mapping[str, str]) -> List[Fault]:
+    """Return what is wrong with the text of Python processors; missing ones are told elsewhere."""
     faults = []
-    known: Dict[Tuple[str, Any], List[str]] = {}
+    known: Dict[Tuple[Any, ...], List[str]] = {}
     for where, stage in _units(pipeline):
         folders = local_folders(stage, inherited, root)
-        if not stage.is_python or stage.has_network:
+        if not stage.is_python:
             continue
-        if (stage.processor, folders) not in known:
-            try:
-                found = violations(load_program(root, stage.processor, folders))
-                known[stage.processor, folders] = [str(violation) for violation in found]
-            except Unreadable as error:
-                known[stage.processor, folders] = [f"'{stage.processor}' {error.fault}"]
-            except OSError:
-                known[stage.processor, folders] = []
-        faults += [Fault(where, said) for said in known[stage.processor, folders]]
+        kind = stage.processor, folders, stage.has_network
+        if kind not in known:
+            # Another interpreter may know words that this one does not.
+            complaints = _slips(root, stage.processor) if pipeline.python is None else []
+            known[kind] = complaints or _forbidden(root, stage, folders)
+        faults += [Fault(where, said) for said in known[kind]]
     return faults
+
+
+def _slips(root: str, processor: str) -> List[str]:
+    """Return why the interpreter is not going to begin with a processor."""
+    import warnings
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            compile(read_bytes(os.path.join(root, processor), MAX_SOURCE_BYTES), processor, 'exec',
+                    dont_inherit=True)
+    except SyntaxError as error:
+        return [f"'{processor}' line {error.lineno}: {error.msg}; it is no Python "
+                f'{sys.version_info[0]}.{sys.version_info[1]}']
+    except ValueError as error:
+        return [f"'{processor}' is no Python: {error}"]
+    except (OSError, Unreadable, RecursionError, MemoryError):
+        # Not to be read, which is told elsewhere; or not to be judged here.
+        pass
+    return []
+
+
+def _forbidden(root: str, stage: Stage, folders: Sequence[str]) -> List[str]:
+    """Return the imports that a processor and what it loads must not have."""
+    if stage.has_network:
+        return []
+    try:
+        found = violations(load_program(root, stage.processor, folders))
+        return [str(violation) for violation in found]
+    except Unreadable as error:
+        return [f"'{stage.processor}' {error.fault}"]
+    except OSError:
+        return []
 
 
 def _units(pipeline: Pipeline) -> Iterator[Tuple[Where, Stage]]:
