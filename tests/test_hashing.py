@@ -44,7 +44,8 @@ def test_where_none_is_built_in_openssl_does_it_all():
 @pytest.mark.skipif(built_in_sha256() is None, reason='none is built in')
 @pytest.mark.parametrize('size, is_loaded', [(1000, False), (FEW_BYTES + 1, True)])
 def test_openssl_is_loaded_only_for_much(tmp_path, size, is_loaded):
-    done = run_process(sys.executable, '-c', (
+    # Without `site`: what measures coverage begins there, and loads it itself.
+    done = run_process(sys.executable, '-S', '-c', (
         f'import sys; sys.path.insert(0, {str(SOURCE)!r})\n'
         'from stagerunner.files import digest_bytes\n'
         f'digest_bytes(bytes({size}))\n'
