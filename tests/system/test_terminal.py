@@ -27,6 +27,8 @@ from stagerunner.processor import Progress
 
 with Progress() as progress:
     result = progress.open('result.txt')
+    # Longer than a tick of the clock of files: else there may be no time to reckon a rate with.
+    time.sleep(0.1)
     for number, line in enumerate(progress.lines(sys.argv[1:])):
         while number == 10 and not os.path.exists('gate'):
             time.sleep(0.01)
