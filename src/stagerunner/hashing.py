@@ -6,6 +6,7 @@ hash little, so it is loaded when there is much to do.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 
 from stagerunner.records import TYPE_CHECKING
@@ -35,14 +36,15 @@ class Hashing:
 
 
 def built_in_sha256() -> Any:
-    """Return the constructor that needs no OpenSSL, as `random` of the standard library does."""
-    for name in ('_sha2', '_sha256'):
-        try:
-            return import_module(name).sha256
-        except ImportError:
-            # Another version of Python has it, or this one was built without.
-            continue
-    return None
+    """Return the constructor that needs no OpenSSL, as `random` of the standard library does.
+
+    None where this Python was built without.  (`launch.boot`, which imports nothing of the
+    project, has its own.)
+    """
+    try:
+        return import_module('_sha2' if sys.version_info >= (3, 12) else '_sha256').sha256
+    except ImportError:
+        return None
 
 
 sha256 = Hashing(FEW_BYTES).begin

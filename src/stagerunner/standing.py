@@ -44,7 +44,8 @@ SECTION, LATER = 'stages', 'stages later'
 #: which the private folder of a stage must not be, and a file that a success of the stage left.
 ITSELF, FOLLOWED, FOLDER, HOME, LEFT = 'l', 's', 'd', 'h', 'o'
 
-#: Where nothing was seen yet, for each kind of path, and `_SKIPPED` for what need not be.
+#: Stands where a path counts as seen for the time of one look; tables from kinds of paths to such
+#: marks, and from those marks back to what was not seen.
 _SKIPPED = 2
 _WITHOUT_LEFT = bytes(_SKIPPED if letter == ord(LEFT) else 0 for letter in range(256))
 _UNSEEN_AGAIN = bytes(0 if mark == _SKIPPED else mark for mark in range(256))

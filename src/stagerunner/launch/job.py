@@ -90,7 +90,8 @@ class Launcher:
     def prepare(self, python: str, env: Dict[str, str], n_jobs: int) -> None:
         """Begin with what fenced Python jobs are going to wait for, if there is such.
 
-        So many of them, at least one, are sure to be started as soon as the run begins.
+        So many of them, from one up to what `expect` was told, are sure to be started as soon as
+        the run begins.
         """
 
     def start(self, job: Job) -> Optional[Exit]:

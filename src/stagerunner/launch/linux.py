@@ -134,7 +134,7 @@ class LinuxLauncher(PosixLauncher):
         try:
             if self.coming is None:
                 self.coming = KeeperHandle(begin(kind_of(python, env), env))
-            if n_jobs > 1 and self.n_jobs > 1 and self.orphans.adopt():
+            if n_jobs > 1 and self.orphans.adopt():
                 # It forks them as soon as it has come, whatever is at work here then.
                 self.coming.ask_for(n_jobs)
         except OSError:

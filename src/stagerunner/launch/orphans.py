@@ -44,10 +44,9 @@ class Orphans:
 
     def sweep(self, kept: Sequence[int]) -> None:
         """Kill and reap what lost keepers left to this process; `kept` and their children stay."""
+        ours = {*self._strangers, *kept}
         for _ in range(_SWEEPS):
-            spared = {*self._strangers, *kept}
-            for keeper in [*self._strangers, *kept]:
-                spared.update(descendants(keeper))
+            spared = ours.union(*map(descendants, ours))
             found = [process for process in descendants(os.getpid()) if process not in spared]
             if not found:
                 return
